@@ -1,0 +1,1 @@
+"""The wire of Lucid: generated protobuf messages and gRPC stubs."""

@@ -1,0 +1,1 @@
+"""A recording: cut, compressed, padded, encrypted, hashed, signed, kept, verified, read back."""
