@@ -3,8 +3,8 @@
     digest = BLAKE3(length of domain as 1 byte ‖ domain ‖ network ID ‖ fork version as u32be ‖ payload)
 
 The payload is signed as the exact bytes that travel; who checks never serialises anything again. Libraries
-differ on edge cases of Ed25519, so one alone verifies: libsodium. It refuses small-order keys and points, keys
-and S that are not canonical, and checks without cofactor.
+differ on edge cases of Ed25519, so one alone verifies: libsodium. It refuses small-order keys and points,
+and keys and S that are not canonical.
 """
 
 from blake3 import blake3
