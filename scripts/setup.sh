@@ -26,8 +26,8 @@ require() {
     exit 1
   fi
   say "installing $*"
-  apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+  apt-get update -qq -o DPkg::Lock::Timeout=120
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=120 "$@" >/dev/null
 }
 
 command -v "$python" >/dev/null || require python3 python3-venv

@@ -1,6 +1,8 @@
 """Documents hold together: links lead somewhere, commands exist, decisions have their sections."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,9 @@ def test_decisions_have_their_sections(documents: dict[str, str], root: Path) ->
 )
 def test_what_a_reader_looks_for_is_there(name: str, root: Path) -> None:
     assert len((root / name).read_text()) > 1000
+
+
+def test_the_picture_is_the_one_that_the_script_draws(root: Path) -> None:
+    command = [sys.executable, "scripts/picture.py"]
+    drawn = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+    assert drawn == (root / "docs/recording.svg").read_text()

@@ -77,8 +77,8 @@ def test_root_installs_what_is_missing_and_only_that(machine: Machine) -> None:
     machine.install("script", "")
     assert machine.set_up("bench").returncode == 7  # our python3 makes no venv
     assert machine.installed().splitlines() == [
-        "apt-get update -qq",
-        "apt-get install -y -qq --no-install-recommends borgbackup asciinema",
+        "apt-get update -qq -o DPkg::Lock::Timeout=120",
+        "apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=120 borgbackup asciinema",
     ]
 
 
