@@ -51,7 +51,11 @@ class Offload(Protocol):
     """Where blocking or CPU-heavy work runs: a thread pool in the daemon, inline in simulation."""
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Runs `function` off the event loop and returns, or raises, what it does."""
+        """Runs `function` off the event loop and returns, or raises, what it does.
+
+        A caller that is cancelled meanwhile learns of it only when `function` has ended: nothing goes on
+        unseen.
+        """
         ...
 
 

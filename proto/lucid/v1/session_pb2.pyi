@@ -358,17 +358,26 @@ class Resumed(_message.Message):
 
     TIME_NS_FIELD_NUMBER: _builtins.int
     LOST_BYTES_FIELD_NUMBER: _builtins.int
+    GAP_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_HASH_FIELD_NUMBER: _builtins.int
     time_ns: _builtins.int
     lost_bytes: _builtins.int
+    """Source bytes known to be lost."""
+    gap: _builtins.bool
+    """Something may be missing between what is there and what follows."""
+    resume_token_hash: _builtins.bytes
+    """BLAKE3 of the token that counts from now on."""
     def __init__(
         self,
         *,
         time_ns: _builtins.int = ...,
         lost_bytes: _builtins.int = ...,
+        gap: _builtins.bool = ...,
+        resume_token_hash: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lost_bytes", b"lost_bytes", "time_ns", b"time_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gap", b"gap", "lost_bytes", b"lost_bytes", "resume_token_hash", b"resume_token_hash", "time_ns", b"time_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -544,6 +553,11 @@ class SessionRow(_message.Message):
     RESUMPTIONS_FIELD_NUMBER: _builtins.int
     INCIDENTS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    FACT_COUNT_FIELD_NUMBER: _builtins.int
+    FACTS_BYTES_FIELD_NUMBER: _builtins.int
+    PENDING_GAP_FIELD_NUMBER: _builtins.int
+    PENDING_LOST_BYTES_FIELD_NUMBER: _builtins.int
+    GAPS_FIELD_NUMBER: _builtins.int
     state: Global___State.ValueType
     chunk_count: _builtins.int
     plaintext_bytes: _builtins.int
@@ -555,6 +569,12 @@ class SessionRow(_message.Message):
     held: _builtins.bool
     reason: _builtins.str
     """Why the session is interrupted."""
+    fact_count: _builtins.int
+    """How many facts, and how many bytes of their journal, this row stands on."""
+    facts_bytes: _builtins.int
+    pending_gap: _builtins.bool
+    """The next chunk carries the flag gap, and so many lost bytes."""
+    pending_lost_bytes: _builtins.int
     @_builtins.property
     def opened(self) -> Global___Opened: ...
     @_builtins.property
@@ -567,6 +587,10 @@ class SessionRow(_message.Message):
     def resumptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Resumed]: ...
     @_builtins.property
     def incidents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Incident]: ...
+    @_builtins.property
+    def gaps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Chunks with the flag gap."""
+
     def __init__(
         self,
         *,
@@ -586,10 +610,15 @@ class SessionRow(_message.Message):
         resumptions: _abc.Iterable[Global___Resumed] | None = ...,
         incidents: _abc.Iterable[Global___Incident] | None = ...,
         reason: _builtins.str = ...,
+        fact_count: _builtins.int = ...,
+        facts_bytes: _builtins.int = ...,
+        pending_gap: _builtins.bool = ...,
+        pending_lost_bytes: _builtins.int = ...,
+        gaps: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "last_checkpoint", b"last_checkpoint", "opened", b"opened"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_count", b"checkpoint_count", "chunk_count", b"chunk_count", "closed", b"closed", "held", b"held", "incidents", b"incidents", "interruptions", b"interruptions", "last_change_ns", b"last_change_ns", "last_checkpoint", b"last_checkpoint", "lost_bytes", b"lost_bytes", "opened", b"opened", "plaintext_bytes", b"plaintext_bytes", "reason", b"reason", "resumptions", b"resumptions", "root", b"root", "state", b"state", "stored_bytes", b"stored_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_count", b"checkpoint_count", "chunk_count", b"chunk_count", "closed", b"closed", "fact_count", b"fact_count", "facts_bytes", b"facts_bytes", "gaps", b"gaps", "held", b"held", "incidents", b"incidents", "interruptions", b"interruptions", "last_change_ns", b"last_change_ns", "last_checkpoint", b"last_checkpoint", "lost_bytes", b"lost_bytes", "opened", b"opened", "pending_gap", b"pending_gap", "pending_lost_bytes", b"pending_lost_bytes", "plaintext_bytes", b"plaintext_bytes", "reason", b"reason", "resumptions", b"resumptions", "root", b"root", "state", b"state", "stored_bytes", b"stored_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,99 @@
+"""Who can read a session: its secret, sealed for readers; what only readers learn.
+
+The session secret is 32 random bytes, sealed for each reader before chunk 0. Metadata and ending are
+encrypted with keys of the session and padded to 256 bytes, so that names do not show by their lengths.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from kernel import aead
+from kernel.domains import Label, Network
+from kernel.errors import InvalidRecord, Locked, Reason
+from kernel.kdf import derive
+from kernel.ports import Entropy
+from kernel.sealing import seal, unseal
+from kernel.signing import SigningKey
+from lucid.v1 import session_pb2
+
+SECRET_BYTES = 32
+MAX_ENCRYPTED_BYTES = 128 << 10
+_PADDING_BYTES = 256
+
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderKeys:
+    """The keys with which a device records and reads.
+
+    Attributes:
+        network: where signatures hold.
+        device: signs checkpoints, policies and manifests.
+        owner: Ed25519 public key of the owner.
+        reader: X25519 public key to which session secrets are sealed.
+        reading: X25519 private keys by public key; empty on a device that may only record.
+    """
+
+    network: Network
+    device: SigningKey
+    owner: bytes
+    reader: bytes
+    reading: Mapping[bytes, bytes] = field(repr=False)
+
+
+def seal_for_owner(
+    keys: RecorderKeys, session_id: bytes, secret: bytes, entropy: Entropy
+) -> session_pb2.SealedSecret:
+    """The session secret, readable by the owner's reading devices."""
+    return seal(secret, keys.reader, session_id, entropy.draw(32), entropy.draw(aead.NONCE_BYTES))
+
+
+def open_secret(keys: RecorderKeys, opened: session_pb2.Opened) -> bytes:
+    """The session secret, by the first sealed copy that one of our keys opens.
+
+    Raises:
+        Locked: none of our keys opens it.
+        InvalidRecord: a copy for one of our keys is damaged.
+    """
+    for sealed in opened.secrets:
+        private = keys.reading.get(sealed.reader)
+        if private is not None:
+            return unseal(sealed, private, opened.session_id)
+    raise Locked(
+        "this device holds no key that reads this recording",
+        hint="read it on a device with the role `read`",
+    )
+
+
+def encrypt_message(secret: bytes, label: Label, session_id: bytes, nonce: bytes, message: Message) -> bytes:
+    """A message for readers.
+
+    nonce ‖ XChaCha20-Poly1305 of (length, 4 bytes ‖ message ‖ zeros), associated data: the session ID.
+    """
+    encoded = message.SerializeToString()
+    padded = len(encoded).to_bytes(4, "big") + encoded
+    padded += bytes(-len(padded) % _PADDING_BYTES)
+    return nonce + aead.encrypt(derive(secret, label, session_id), nonce, padded, session_id)
+
+
+def decrypt_message(secret: bytes, label: Label, session_id: bytes, encrypted: bytes, kind: type[M]) -> M:
+    """Undoes `encrypt_message`.
+
+    Raises:
+        InvalidRecord: too large, damaged, or of another session.
+    """
+    if not aead.NONCE_BYTES < len(encrypted) <= MAX_ENCRYPTED_BYTES:
+        raise InvalidRecord(Reason.MALFORMED, f"{len(encrypted)} bytes are no encrypted {kind.__name__}")
+    nonce, ciphertext = encrypted[: aead.NONCE_BYTES], encrypted[aead.NONCE_BYTES :]
+    padded = aead.decrypt(derive(secret, label, session_id), nonce, ciphertext, session_id)
+    size = int.from_bytes(padded[:4], "big")
+    if size > len(padded) - 4:
+        raise InvalidRecord(Reason.MALFORMED, f"the length of the {kind.__name__} is wrong")
+    try:
+        return kind.FromString(padded[4 : 4 + size])
+    except DecodeError as error:
+        raise InvalidRecord(Reason.MALFORMED, f"the {kind.__name__} cannot be decoded") from error

@@ -1,0 +1,115 @@
+"""Checkpoints: what a device has signed about a recording while it grows. Format: docs/spec/05-checkpoint.md.
+
+A checkpoint names the number and root of the sealed chunks, and the bytes and hash of the live frames
+behind them. Each names the hash of the one before, so the series can be neither cut in the middle nor
+reordered; counts never shrink, and the root over an earlier count must be the root that was signed then.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from blake3 import blake3
+from google.protobuf.message import DecodeError
+
+from kernel.domains import Domain, Network
+from kernel.errors import InvalidRecord, Reason
+from kernel.merkle import HASH_BYTES, Frontier, compute_leaf
+from kernel.signing import verify_signed
+from lucid.v1 import identity_pb2, session_pb2
+
+FrameDigest = tuple[int, int, bytes]
+"""(chunk index, bytes of its frames, BLAKE3 over them) of one chunk that is not sealed yet."""
+
+
+def hash_frame(hasher: blake3, frame: bytes) -> None:
+    """Adds one encrypted frame to the digest of its chunk: length, 4 bytes big-endian, and bytes."""
+    hasher.update(len(frame).to_bytes(4, "big"))
+    hasher.update(frame)
+
+
+def compute_tail_hash(tail: Sequence[FrameDigest]) -> bytes:
+    """BLAKE3 over (index u32 ‖ bytes u64 ‖ digest) of each unsealed chunk that has frames, in order."""
+    hasher = blake3()
+    for index, size_bytes, digest in tail:
+        hasher.update(index.to_bytes(4, "big") + size_bytes.to_bytes(8, "big") + digest)
+    return hasher.digest()
+
+
+def compute_checkpoint_hash(payload: bytes) -> bytes:
+    """What the next checkpoint names this one by."""
+    return blake3(payload).digest()
+
+
+def decode_checkpoint(
+    signed: identity_pb2.Signed, network: Network, device: bytes, session_id: bytes
+) -> session_pb2.Checkpoint:
+    """Checks the signature and form of a checkpoint.
+
+    Raises:
+        InvalidRecord: it is not one that `device` signed for this session.
+    """
+    payload = verify_signed(signed, Domain.CHECKPOINT, network, signer=device)
+    try:
+        checkpoint = session_pb2.Checkpoint.FromString(payload)
+    except DecodeError as error:
+        raise InvalidRecord(Reason.MALFORMED, "the checkpoint cannot be decoded") from error
+    if checkpoint.session_id != session_id:
+        raise InvalidRecord(Reason.WRONG_SESSION, "the checkpoint belongs to another session")
+    if len(checkpoint.root) != HASH_BYTES or len(checkpoint.tail_hash) != HASH_BYTES:
+        raise InvalidRecord(Reason.MALFORMED, "a hash of the checkpoint has a wrong length")
+    return checkpoint
+
+
+@dataclass(slots=True)
+class CheckpointSeries:
+    """Checks a series of checkpoints, in order, against the chunk IDs of the session.
+
+    Attributes:
+        session_id: the session.
+        network: where its signatures hold.
+        device: Ed25519 key of the recording device.
+        last: the newest accepted checkpoint.
+        last_hash: hash of its payload; empty before the first.
+    """
+
+    session_id: bytes
+    network: Network
+    device: bytes
+    last: session_pb2.Checkpoint | None = None
+    last_hash: bytes = b""
+    _tree: Frontier = field(default_factory=Frontier)
+
+    def add(self, signed: identity_pb2.Signed, chunk_ids: Sequence[bytes]) -> session_pb2.Checkpoint:
+        """Accepts the next checkpoint.
+
+        Args:
+            signed: the checkpoint.
+            chunk_ids: IDs of all chunks of the session, at least as many as the checkpoint covers.
+
+        Raises:
+            InvalidRecord: bad signature, out of order, shrinking, or over other chunks.
+        """
+        checkpoint = decode_checkpoint(signed, self.network, self.device, self.session_id)
+        expected = self.last.sequence + 1 if self.last else 0
+        if checkpoint.sequence != expected or checkpoint.previous != self.last_hash:
+            raise InvalidRecord(
+                Reason.NOT_CONSISTENT, f"checkpoint {checkpoint.sequence} does not follow the one before it"
+            )
+        if checkpoint.chunk_count < self._tree.count:
+            raise InvalidRecord(
+                Reason.NOT_CONSISTENT, f"checkpoint {checkpoint.sequence} covers fewer chunks than before"
+            )
+        if checkpoint.chunk_count > len(chunk_ids):
+            raise InvalidRecord(
+                Reason.NOT_CONSISTENT,
+                f"checkpoint {checkpoint.sequence} covers {checkpoint.chunk_count} chunks, "
+                f"only {len(chunk_ids)} are known",
+            )
+        for chunk_id in chunk_ids[self._tree.count : checkpoint.chunk_count]:
+            self._tree.append(compute_leaf(chunk_id))
+        if self._tree.root() != checkpoint.root:
+            raise InvalidRecord(
+                Reason.NOT_CONSISTENT, f"checkpoint {checkpoint.sequence} was signed over other chunks"
+            )
+        self.last, self.last_hash = checkpoint, compute_checkpoint_hash(signed.payload)
+        return checkpoint

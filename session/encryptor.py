@@ -1,0 +1,185 @@
+"""A chunk: compressed, padded, encrypted; and the way back. Format: docs/spec/02-chunk.md.
+
+    blob   = header ‖ XChaCha20-Poly1305(chunk key, nonce, inner, associated data = header)
+    header = magic ‖ version ‖ flags ‖ reserved ‖ session ID ‖ index ‖ nonce ‖ key commitment     (84 bytes)
+    inner  = codec ‖ content length ‖ plaintext length ‖ content ‖ zeros up to the padded length
+
+The chunk key is derived from session secret, session ID and index, so a chunk opens in its own place only;
+the commitment binds the header to the key, so no second key opens the same bytes. A fresh random nonce each
+time makes it safe to encrypt the same index again after a crash.
+"""
+
+import struct
+from dataclasses import dataclass
+from enum import IntFlag
+
+import zstandard
+
+from kernel import aead
+from kernel.domains import Label
+from kernel.errors import InvalidRecord, Reason
+from kernel.kdf import derive
+from session.preset import MAX_CHUNK_BYTES
+
+MAGIC = b"LUCK"
+VERSION = 1
+ZSTD_LEVEL = 3
+MIN_PADDED_BYTES = 16 << 10
+
+_HEADER = struct.Struct(">4sBBH16sI24s32s")
+_INNER = struct.Struct(">BII")
+HEADER_BYTES = _HEADER.size
+OVERHEAD_BYTES = HEADER_BYTES + aead.TAG_BYTES
+
+_RAW, _ZSTD = 0, 1
+
+
+class ChunkFlag(IntFlag):
+    """What the header says in the clear."""
+
+    FINAL = 1  # nothing follows
+    GAP = 2  # something of the source may be missing before this chunk
+    TIMED = 4  # sealed by time, not by size
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkHeader:
+    """The header of a chunk, decoded."""
+
+    flags: ChunkFlag
+    session_id: bytes
+    index: int
+    nonce: bytes
+    commitment: bytes
+
+    def encode(self) -> bytes:
+        """The 84 bytes of the header."""
+        return _HEADER.pack(
+            MAGIC, VERSION, self.flags, 0, self.session_id, self.index, self.nonce, self.commitment
+        )
+
+
+def decode_header(blob: bytes) -> ChunkHeader:
+    """Reads the header at the beginning of a blob.
+
+    Raises:
+        InvalidRecord: it is none, or of an unknown version.
+    """
+    if len(blob) < HEADER_BYTES:
+        raise InvalidRecord(Reason.MALFORMED, "the chunk is shorter than its header")
+    magic, version, flags, reserved, session_id, index, nonce, commitment = _HEADER.unpack_from(blob)
+    if magic != MAGIC:
+        raise InvalidRecord(Reason.MALFORMED, "the bytes are no chunk")
+    if version != VERSION:
+        raise InvalidRecord(Reason.WRONG_VERSION, f"the chunk has version {version}, known is {VERSION}")
+    if reserved or flags & ~ChunkFlag(7):
+        raise InvalidRecord(Reason.MALFORMED, "the chunk header has unknown flags")
+    return ChunkHeader(ChunkFlag(flags), session_id, index, nonce, commitment)
+
+
+def compute_padded_bytes(size_bytes: int) -> int:
+    """Padmé (Nikitin et al., PETS 2019, section 4): leaks O(log log n) bits of a length, costs ≤ 12 %."""
+    size_bytes = max(size_bytes, MIN_PADDED_BYTES)
+    exponent = size_bytes.bit_length() - 1
+    free_bits = exponent - exponent.bit_length()
+    mask = (1 << free_bits) - 1
+    return (size_bytes + mask) & ~mask
+
+
+MAX_BLOB_BYTES = OVERHEAD_BYTES + compute_padded_bytes(MAX_CHUNK_BYTES + _INNER.size)
+
+
+def pack(plaintext: bytes) -> bytes:
+    """Compresses where that helps, and pads."""
+    codec, content = _ZSTD, zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(plaintext)
+    if len(content) >= len(plaintext):
+        codec, content = _RAW, plaintext
+    used = _INNER.size + len(content)
+    padding = bytes(compute_padded_bytes(used) - used)
+    return b"".join((_INNER.pack(codec, len(content), len(plaintext)), content, padding))
+
+
+def unpack(inner: bytes) -> bytes:
+    """Undoes `pack`. Bounded: nothing larger than a chunk is ever produced.
+
+    Raises:
+        InvalidRecord: lengths, padding or compressed content are wrong.
+    """
+    if len(inner) < _INNER.size:
+        raise InvalidRecord(Reason.MALFORMED, "the chunk has no inner header")
+    codec, content_bytes, plaintext_bytes = _INNER.unpack_from(inner)
+    end = _INNER.size + content_bytes
+    if plaintext_bytes > MAX_CHUNK_BYTES:
+        raise InvalidRecord(Reason.TOO_LARGE, f"the chunk claims {plaintext_bytes} bytes of plaintext")
+    if end > len(inner) or len(inner) != compute_padded_bytes(end) or inner.count(0, end) < len(inner) - end:
+        raise InvalidRecord(Reason.MALFORMED, "the padding of the chunk is wrong")
+    content = memoryview(inner)[_INNER.size : end]
+    if codec == _RAW and content_bytes == plaintext_bytes:
+        return bytes(content)
+    if codec != _ZSTD:
+        raise InvalidRecord(Reason.MALFORMED, "the chunk has an unknown codec")
+    return _decompress(content, plaintext_bytes)
+
+
+def _decompress(content: memoryview, plaintext_bytes: int) -> bytes:
+    """One zstd frame of exactly `plaintext_bytes`: the frame's claim is checked before memory is taken."""
+    try:
+        if zstandard.get_frame_parameters(content).content_size != plaintext_bytes:
+            raise InvalidRecord(Reason.MALFORMED, "the compressed content has another length than stated")
+        return zstandard.ZstdDecompressor(max_window_size=MAX_CHUNK_BYTES).decompress(
+            content, max_output_size=plaintext_bytes, allow_extra_data=False
+        )
+    except zstandard.ZstdError as error:
+        raise InvalidRecord(Reason.MALFORMED, f"the compressed content is damaged: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedChunk:
+    """A chunk ready to be stored: `header` ‖ `ciphertext`."""
+
+    header: bytes
+    ciphertext: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the blob."""
+        return len(self.header) + len(self.ciphertext)
+
+
+def _derive_keys(secret: bytes, session_id: bytes, index: int) -> tuple[bytes, bytes]:
+    key = derive(secret, Label.CHUNK, session_id, index.to_bytes(4, "big"))
+    return key, derive(key, Label.CHUNK_COMMITMENT)
+
+
+def encrypt_chunk(
+    secret: bytes, session_id: bytes, index: int, flags: ChunkFlag, nonce: bytes, plaintext: bytes
+) -> EncryptedChunk:
+    """Packs and encrypts one chunk of at most `MAX_CHUNK_BYTES`. `nonce`: 24 fresh random bytes."""
+    if len(plaintext) > MAX_CHUNK_BYTES:
+        raise InvalidRecord(Reason.TOO_LARGE, f"a chunk of {len(plaintext)} bytes")
+    key, commitment = _derive_keys(secret, session_id, index)
+    header = ChunkHeader(flags, session_id, index, nonce, commitment).encode()
+    return EncryptedChunk(header, aead.encrypt(key, nonce, pack(plaintext), header))
+
+
+def decrypt_chunk(secret: bytes, session_id: bytes, index: int, blob: bytes) -> tuple[bytes, ChunkFlag]:
+    """Opens a blob that must be chunk `index` of this session.
+
+    Returns:
+        Its plaintext and its flags.
+
+    Raises:
+        InvalidRecord: it is damaged, of another session, of another place, or under another key.
+    """
+    header = decode_header(blob)
+    if header.session_id != session_id:
+        raise InvalidRecord(Reason.WRONG_SESSION, "the chunk belongs to another session")
+    if header.index != index:
+        raise InvalidRecord(Reason.WRONG_INDEX, f"the chunk is number {header.index}, not {index}")
+    if len(blob) > MAX_BLOB_BYTES:
+        raise InvalidRecord(Reason.TOO_LARGE, f"the chunk has {len(blob)} bytes")
+    key, commitment = _derive_keys(secret, session_id, index)
+    if header.commitment != commitment:
+        raise InvalidRecord(Reason.NOT_DECRYPTABLE, "the chunk was encrypted under another session secret")
+    inner = aead.decrypt(key, header.nonce, blob[HEADER_BYTES:], blob[:HEADER_BYTES])
+    return unpack(inner), header.flags

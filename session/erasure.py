@@ -1,0 +1,101 @@
+"""Deletion: what must go first, so that a kill between two steps never leaves a recording half readable.
+
+    tombstone durable → index rows gone → facts with the sealed secrets gone → live frames gone → blobs gone
+
+From the second step on nobody can find the session, from the third on nobody can read it. What a start
+finds unfinished it finishes. What remains: the tombstone; copies elsewhere; bytes that a disk keeps of
+removed files.
+"""
+
+from kernel.errors import Conflict
+from kernel.ports import Delete, Operation, Put
+from lucid.v1 import session_pb2
+from session import tables
+from session.catalog import Catalog
+from session.manifest import compute_manifest_hash
+from session.ports import SessionPorts
+from session.state import Step, step
+
+
+def check_deletable(row: session_pb2.SessionRow) -> None:
+    """Raises `Conflict` if the session is being recorded or under legal hold."""
+    if row.held:
+        raise Conflict("the session is under legal hold", hint="`lucid-node session release` ends the hold")
+    step(row.state, Step.DELETE)
+
+
+def is_expired(row: session_pb2.SessionRow, now_ns: int) -> bool:
+    """True if a session has outlived its retention and may go."""
+    until_s = row.opened.retain_until_s
+    return 0 < until_s * 1_000_000_000 <= now_ns and not row.held
+
+
+async def erase(ports: SessionPorts, catalog: Catalog, session_id: bytes) -> int:
+    """Deletes a session.
+
+    Returns:
+        Bytes of blobs and journals that were freed.
+
+    Raises:
+        Conflict: it is being recorded, or under legal hold.
+    """
+    row = catalog.row(session_id)
+    check_deletable(row)
+    tombstone = session_pb2.Tombstone(
+        session_id=session_id,
+        deleted_ns=ports.clock.wall_ns(),
+        root=row.root,
+        chunk_count=row.chunk_count,
+    )
+    if row.HasField("closed"):
+        tombstone.manifest_hash = compute_manifest_hash(row.closed.manifest.payload)
+    await ports.journal.append(tables.TOMBSTONE_STREAM, [tombstone.SerializeToString()])
+    await ports.journal.sync(tables.TOMBSTONE_STREAM)
+    return await bury(ports, catalog, tombstone)
+
+
+async def bury(ports: SessionPorts, catalog: Catalog, tombstone: session_pb2.Tombstone) -> int:
+    """Does all that follows from a durable tombstone; may be repeated."""
+    session_id = tombstone.session_id
+    blob_ids = [
+        session_pb2.ChunkEntry.FromString(value).chunk_id
+        for _, value in ports.records.scan(tables.CHUNKS, prefix=session_id, damaged=[])
+    ]
+    streams = ports.journal.streams(tables.session_prefix(session_id))
+    freed = sum(ports.blobs.size(blob_id) or 0 for blob_id in blob_ids)
+    freed += sum(ports.journal.size(stream) for stream in streams)
+    # Chunk rows stay until their blobs are gone, so that a start after a kill knows which ones to remove.
+    row_gone: list[Operation] = [
+        Put(tables.TOMBSTONES, session_id, tombstone.SerializeToString()),
+        Delete(tables.SESSIONS, session_id),
+    ]
+    await ports.records.commit(row_gone)
+    for stream in sorted(streams, key=lambda name: name != tables.facts_stream(session_id)):
+        await ports.journal.drop(stream)
+    await ports.blobs.remove(blob_ids)
+    await ports.records.commit(
+        [
+            Delete(table, key)
+            for table in (tables.CHUNKS, tables.CHECKPOINTS)
+            for key, _ in ports.records.scan(table, prefix=session_id, damaged=[])
+        ]
+    )
+    return freed
+
+
+async def finish_erasures(ports: SessionPorts, catalog: Catalog) -> None:
+    """Goes on where a killed process stopped deleting."""
+    contents = await ports.journal.read(tables.TOMBSTONE_STREAM)
+    if contents.torn_bytes:
+        await ports.journal.trim(tables.TOMBSTONE_STREAM)
+    for _, payload in contents.records:
+        tombstone = session_pb2.Tombstone.FromString(payload)
+        session_id = tombstone.session_id
+        unfinished = (
+            catalog.tombstone(session_id) is None
+            or ports.journal.streams(tables.session_prefix(session_id))
+            or ports.records.scan(tables.CHUNKS, prefix=session_id, limit=1, damaged=[])
+            or ports.records.scan(tables.CHECKPOINTS, prefix=session_id, limit=1, damaged=[])
+        )
+        if unfinished:
+            await bury(ports, catalog, tombstone)

@@ -1,0 +1,44 @@
+"""From a chunk's bytes to its ID, from chunk IDs to the session root. Format: docs/spec/03-merkle.md.
+
+Leaves of a chunk's tree are 4 KiB stretches of header ‖ ciphertext. A bare root binds no length, so
+
+    chunk ID = BLAKE3("lucid chunk" ‖ length of the blob, 8 bytes big-endian ‖ root)
+
+Leaves of the session's tree are chunk IDs; the session root is always told with its count.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from blake3 import blake3
+
+from kernel.merkle import Frontier, compute_leaf, compute_root
+
+LEAF_BYTES = 4096
+_TAG = b"lucid chunk"
+
+
+def compute_chunk_leaves(blob: bytes, head: bytes = b"") -> list[bytes]:
+    """Leaf hashes of the blob `head` ‖ `blob`, which are never joined. `head` is shorter than a leaf."""
+    view = memoryview(blob)
+    first = LEAF_BYTES - len(head)
+    leaves = [blake3(b"\x00" + head + view[:first]).digest()] if head or blob else []
+    leaves += [
+        blake3(b"\x00" + view[start : start + LEAF_BYTES]).digest()
+        for start in range(first, len(view), LEAF_BYTES)
+    ]
+    return leaves
+
+
+def compute_chunk_id(leaves: Sequence[bytes], blob_bytes: int) -> bytes:
+    """The chunk ID from the leaf hashes and the length of the blob."""
+    return blake3(_TAG + blob_bytes.to_bytes(8, "big") + compute_root(leaves)).digest()
+
+
+def compute_blob_id(blob: bytes, head: bytes = b"") -> bytes:
+    """The chunk ID of the blob `head` ‖ `blob`."""
+    return compute_chunk_id(compute_chunk_leaves(blob, head), len(head) + len(blob))
+
+
+def build_session_tree(chunk_ids: Iterable[bytes]) -> Frontier:
+    """The session's tree over chunk IDs; its `root()` is the session root, its `count` the chunk count."""
+    return Frontier(compute_leaf(chunk_id) for chunk_id in chunk_ids)

@@ -1,0 +1,394 @@
+"""One session while it is being recorded.
+
+*Bulk* sources (files) can be read again: they go in whole chunks straight to the store. *Live* sources
+(terminals, pipes) cannot: every piece is an encrypted frame in the journal before it is acknowledged, and
+becomes part of a chunk when that is full, or 30 s old.
+
+Order of a seal: blob durable → fact (chunks and the checkpoint that covers them) durable in the journal →
+one index commit → frames dropped. A fact is never taken back, so nothing is ever overwritten.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from kernel import aead
+from kernel.domains import Domain, Label
+from kernel.errors import Conflict, LucidError
+from kernel.kdf import derive
+from kernel.merkle import Frontier, compute_leaf
+from kernel.signing import SigningKey
+from lucid.v1 import data_pb2, identity_pb2, session_pb2
+from session import tables
+from session.access import RecorderKeys, encrypt_message
+from session.checkpoint import compute_checkpoint_hash, compute_tail_hash
+from session.chunker import Chunker
+from session.control_policy import compute_policy_hash
+from session.encryptor import ChunkFlag
+from session.ledger import Ledger
+from session.live_tail import MAX_FRAME_BYTES, LiveTail, derive_frame_key, encrypt_frame
+from session.manifest import MAX_GAPS, Manifest
+from session.pipeline import SealPipeline
+from session.ports import SessionPorts, Source
+from session.preset import SessionPreset
+
+RECORDER = "lucid-node/1"
+"""Name and version of the recording software, as the manifest gives it."""
+
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """What all recordings of a node share.
+
+    Attributes:
+        ports: the world.
+        keys: of this device.
+        preset: parameters.
+        slots: bounds the chunks in memory.
+    """
+
+    ports: SessionPorts
+    keys: RecorderKeys
+    preset: SessionPreset
+    slots: asyncio.Semaphore
+
+
+def _do_nothing() -> None:
+    pass
+
+
+def derive_session_key(secret: bytes, session_id: bytes) -> SigningKey:
+    """The session's own key pair."""
+    return SigningKey.from_seed(derive(secret, Label.SESSION, session_id))
+
+
+class Recording:
+    """A session that is open for recording. One task at a time may append, copy, finish or interrupt.
+
+    Attributes:
+        session_id: 16 bytes.
+        resume_token: lets the same client go on after a lost connection.
+        metadata: as it was given at the start.
+        position: the next source byte that is expected; bytes that were lost count.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        ledger: Ledger,
+        tree: Frontier,
+        secret: bytes,
+        resume_token: bytes,
+        metadata: session_pb2.Metadata,
+    ) -> None:
+        row = ledger.known_row
+        self.session_id = ledger.session_id
+        self.resume_token = resume_token
+        self.metadata = metadata
+        self.position = row.plaintext_bytes + row.lost_bytes
+        self._recorder = recorder
+        self._ports = recorder.ports
+        self._ledger = ledger
+        self._tree = tree
+        self._secret = secret
+        self._frame_key = derive_frame_key(secret, self.session_id)
+        self._gap, self._lost_bytes = row.pending_gap, row.pending_lost_bytes
+        self._next_index = row.chunk_count
+        self._tail = LiveTail(row.chunk_count)
+        self._sealing: list[LiveTail] = []
+        self._final = False
+        self._unsynced = False
+        self._changed = False
+        self._checkpoint_ns = self._ports.clock.monotonic_ns()
+        self._lock = asyncio.Lock()
+        self._failure: LucidError | None = None
+        self._tending: asyncio.Task[None] | None = None
+        self._on_end: Callable[[], None] = _do_nothing
+        self._pipeline = SealPipeline(
+            self._ports, recorder.slots, secret, self.session_id, self._commit_chunks
+        )
+
+    @property
+    def row(self) -> session_pb2.SessionRow:
+        """The index row. Not to be changed."""
+        return self._ledger.known_row
+
+    @property
+    def live(self) -> bool:
+        """True if the source cannot be read again: `append`; False: `copy`."""
+        return self.row.opened.live
+
+    @property
+    def started_ns(self) -> int:
+        """Unix nanoseconds of the start of the session."""
+        return self.row.opened.started_ns
+
+    def start(self, on_end: Callable[[], None]) -> None:
+        """Begins to sync, seal and checkpoint by time; `on_end` is called when the recording has ended."""
+        self._on_end = on_end
+        if self.live:
+            self._tending = asyncio.create_task(self._tend())
+
+    async def append(self, position: int, data: bytes) -> int:
+        """Takes bytes of a live source.
+
+        Args:
+            position: of the first byte of `data`, counted from the start of the source. What is there
+            already is
+                left out; a position beyond `self.position` says that the bytes between are lost.
+            data: the bytes.
+
+        Returns:
+            The position up to which bytes survive the death of this process.
+
+        Raises:
+            Conflict: the session has ended, or is not live.
+            StoreError: nothing of `data` beyond `self.position` was taken.
+        """
+        async with self._lock:
+            self._check_open(live=True)
+            if position > self.position:
+                await self._mark_gap(position - self.position)
+            fresh = memoryview(data)[self.position - position :]
+            for start in range(0, len(fresh), MAX_FRAME_BYTES):
+                await self._append_frame(bytes(fresh[start : start + MAX_FRAME_BYTES]))
+            return self.position
+
+    async def copy(self, source: Source, on_progress: OnProgress) -> None:
+        """Takes a bulk source from `self.position` to its end.
+
+        Args:
+            source: the bytes.
+            on_progress: called with plaintext bytes and stored bytes of the session so far.
+
+        Raises:
+            Conflict: the session has ended, or is live.
+            StoreError: what is committed stays; the session can go on from there.
+        """
+        async with self._lock:
+            self._check_open(live=False)
+            chunker = Chunker(source, self._recorder.preset.chunk_bytes)
+            while not self._final:
+                await self._pipeline.reserve()
+                try:
+                    piece = await chunker.next()
+                except BaseException:
+                    self._pipeline.give_back()
+                    raise
+                if piece is None:
+                    self._pipeline.give_back()
+                    break
+                self._submit(piece.data, ChunkFlag.FINAL if piece.final else ChunkFlag(0))
+                self.position += len(piece.data)
+                on_progress(self.row.plaintext_bytes, self.row.stored_bytes)
+            await self._pipeline.drain()
+            on_progress(self.row.plaintext_bytes, self.row.stored_bytes)
+
+    async def finish(self, ending: session_pb2.Ending) -> data_pb2.RecordingDone:
+        """Ends the session well: final chunk, manifest.
+
+        Raises:
+            Conflict: the session has ended already, or its bulk source has not.
+            StoreError: the session can be interrupted and finalized later.
+        """
+        await self._stop_tending()
+        async with self._lock:
+            self._check_open(live=self.live)
+            if self.live:
+                await self._seal_tail(ChunkFlag(0))
+                await self._submit_empty(ChunkFlag.FINAL)
+            if not self._final:
+                raise Conflict("the source has not been read to its end")
+            return await self._close(ending)
+
+    async def finalize(self, ending: session_pb2.Ending) -> data_pb2.RecordingDone:
+        """Ends an interrupted session with an empty final chunk that marks the gap."""
+        async with self._lock:
+            self._gap = True
+            if not self._final:
+                await self._submit_empty(ChunkFlag.FINAL)
+            return await self._close(ending)
+
+    async def interrupt(self, reason: str) -> None:
+        """Stops recording without an end: what was acknowledged is sealed as far as the disk allows.
+
+        If the disk fails, everything acknowledged still stands in the journal.
+        """
+        await self._stop_tending()
+        async with self._lock:
+            with suppress(LucidError):
+                if self.live:
+                    await self._seal_tail(ChunkFlag.TIMED)
+                await self._pipeline.drain()
+            if self.row.state == session_pb2.STATE_RECORDING:
+                interrupted = session_pb2.Interrupted(time_ns=self._ports.clock.wall_ns(), reason=reason)
+                with suppress(LucidError):
+                    await self._ledger.record(session_pb2.Fact(interrupted=interrupted))
+            self._failure = self._failure or Conflict("the recording was interrupted")
+            self._on_end()
+
+    def _check_open(self, *, live: bool) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self.row.state != session_pb2.STATE_RECORDING:
+            raise Conflict("the session is not being recorded")
+        if live != self.live:
+            raise Conflict("this is not how the source of this session is recorded")
+
+    async def _append_frame(self, piece: bytes) -> None:
+        if self._tail.size_bytes + len(piece) > self._recorder.preset.chunk_bytes:
+            await self._seal_tail(ChunkFlag(0))
+        tail = self._tail
+        nonce = self._ports.entropy.draw(aead.NONCE_BYTES)
+        frame = encrypt_frame(self._frame_key, self.session_id, tail.index, tail.frames, nonce, piece)
+        await self._ports.journal.append(tables.tail_stream(self.session_id, tail.index), [frame])
+        tail.add(frame, piece, self._ports.clock.monotonic_ns())
+        self.position += len(piece)
+        self._unsynced = self._changed = True
+
+    async def _mark_gap(self, lost_bytes: int) -> None:
+        await self._seal_tail(ChunkFlag.TIMED)
+        resumed = session_pb2.Resumed(time_ns=self._ports.clock.wall_ns(), lost_bytes=lost_bytes, gap=True)
+        await self._ledger.record(session_pb2.Fact(resumed=resumed))
+        self._gap = True
+        self._lost_bytes += lost_bytes
+        self.position += lost_bytes
+
+    async def _seal_tail(self, flags: ChunkFlag) -> None:
+        """Turns the live frames into a chunk; returns before it is stored."""
+        tail = self._tail
+        if not tail.frames:
+            return
+        await self._pipeline.reserve()
+        self._sealing.append(tail)
+        self._tail = LiveTail(tail.index + 1)
+        self._submit(b"".join(tail.pieces), flags)
+        tail.pieces.clear()
+
+    async def _submit_empty(self, flags: ChunkFlag) -> None:
+        await self._pipeline.reserve()
+        self._submit(b"", flags)
+
+    def _submit(self, plaintext: bytes, flags: ChunkFlag) -> None:
+        if self._gap:
+            flags |= ChunkFlag.GAP
+        self._final = ChunkFlag.FINAL in flags
+        self._pipeline.submit(self._next_index, plaintext, flags, self._lost_bytes)
+        self._next_index += 1
+        self._gap, self._lost_bytes = False, 0
+
+    async def _commit_chunks(self, entries: list[session_pb2.ChunkEntry]) -> None:
+        async def make(row: session_pb2.SessionRow) -> session_pb2.Fact:
+            for entry in entries:
+                self._tree.append(compute_leaf(entry.chunk_id))
+            self._sealing = [tail for tail in self._sealing if tail.index > entries[-1].index]
+            checkpoint = await self._make_checkpoint(row)
+            return session_pb2.Fact(sealed=session_pb2.Sealed(chunks=entries, checkpoint=checkpoint))
+
+        await self._ledger.record_made(make)
+        if self.live:
+            for entry in entries:
+                await self._ports.journal.drop(tables.tail_stream(self.session_id, entry.index))
+
+    async def _make_checkpoint(self, row: session_pb2.SessionRow) -> identity_pb2.Signed:
+        """Signs what is durable: the chunks in the tree, and the live frames, which are synced first."""
+        tails = [tail for tail in (*self._sealing, self._tail) if tail.frames]
+        digests = [tail.digest() for tail in tails]
+        self._unsynced = self._changed = False
+        for tail in tails:
+            await self._ports.journal.sync(tables.tail_stream(self.session_id, tail.index))
+        self._checkpoint_ns = self._ports.clock.monotonic_ns()
+        checkpoint = session_pb2.Checkpoint(
+            session_id=self.session_id,
+            sequence=row.checkpoint_count,
+            chunk_count=self._tree.count,
+            root=self._tree.root(),
+            tail_bytes=sum(size_bytes for _, size_bytes, _ in digests),
+            tail_hash=compute_tail_hash(digests),
+            time_ns=self._ports.clock.wall_ns(),
+            previous=compute_checkpoint_hash(row.last_checkpoint.payload) if row.checkpoint_count else b"",
+        )
+        keys = self._recorder.keys
+        return keys.device.sign(Domain.CHECKPOINT, keys.network, checkpoint.SerializeToString())
+
+    async def _tend(self) -> None:
+        """Keeps the promises that go by time, until the first failure, which the next call raises."""
+        preset, clock = self._recorder.preset, self._ports.clock
+        try:
+            while True:
+                await clock.sleep(preset.sync_every_s)
+                async with self._lock:
+                    age_ns = clock.monotonic_ns() - self._tail.first_ns
+                    if self._tail.frames and age_ns >= preset.seal_after_s * 1e9:
+                        await self._seal_tail(ChunkFlag.TIMED)
+                quiet_ns = clock.monotonic_ns() - self._checkpoint_ns
+                if self._changed and quiet_ns + preset.sync_every_s * 1e9 > preset.checkpoint_every_s * 1e9:
+                    await self._ledger.record_made(self._make_checkpoint_fact)
+                elif self._unsynced:
+                    self._unsynced = False
+                    for tail in (*self._sealing, self._tail):
+                        if tail.frames:
+                            await self._ports.journal.sync(tables.tail_stream(self.session_id, tail.index))
+        except LucidError as error:
+            self._failure = error
+
+    async def _make_checkpoint_fact(self, row: session_pb2.SessionRow) -> session_pb2.Fact:
+        return session_pb2.Fact(checkpoint=await self._make_checkpoint(row))
+
+    async def _stop_tending(self) -> None:
+        if self._tending is not None:
+            self._tending.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._tending
+            self._tending = None
+
+    async def _close(self, ending: session_pb2.Ending) -> data_pb2.RecordingDone:
+        """Waits for the last chunks and writes the manifest over them."""
+        await self._pipeline.drain()
+        nonce = self._ports.entropy.draw(aead.NONCE_BYTES)
+        encrypted = encrypt_message(self._secret, Label.ENDING, self.session_id, nonce, ending)
+
+        async def make(row: session_pb2.SessionRow) -> session_pb2.Fact:
+            keys = self._recorder.keys
+            document = build_manifest(keys, row, encrypted).encode()
+            signed = keys.device.sign(Domain.MANIFEST, keys.network, document)
+            return session_pb2.Fact(closed=session_pb2.Closed(manifest=signed, ending=encrypted))
+
+        await self._ledger.record_made(make)
+        self._on_end()
+        row = self.row
+        return data_pb2.RecordingDone(
+            session_id=self.session_id,
+            state=row.state,
+            root=row.root,
+            chunks=row.chunk_count,
+            plaintext_bytes=row.plaintext_bytes,
+            stored_bytes=row.stored_bytes,
+        )
+
+
+def build_manifest(keys: RecorderKeys, row: session_pb2.SessionRow, ending: bytes) -> Manifest:
+    """The manifest of a session all of whose chunks are committed. `ending`: encrypted."""
+    opened = row.opened
+    return Manifest(
+        session_id=opened.session_id,
+        network=keys.network.id,
+        recorder=RECORDER,
+        device=keys.device.public_key,
+        owner=keys.owner,
+        session_key=opened.session_key,
+        started_ms=opened.started_ns // 1_000_000,
+        chunk_count=row.chunk_count,
+        root=row.root,
+        gaps=tuple(row.gaps[:MAX_GAPS]),
+        policy_hash=compute_policy_hash(opened.policy.payload),
+        metadata_hash=blake3(opened.metadata).digest(),
+        ending_hash=blake3(ending).digest(),
+        checkpoint_hash=compute_checkpoint_hash(row.last_checkpoint.payload),
+        checkpoint_count=row.checkpoint_count,
+    )

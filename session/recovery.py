@@ -1,0 +1,158 @@
+"""What a killed process, or a power cut, left of a session, made whole again.
+
+Facts that the index does not know are indexed; live frames become a chunk; frames that are damaged are
+marked as a gap; streams of chunks that were sealed are dropped.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kernel import aead
+from kernel.domains import Domain
+from kernel.errors import InvalidRecord
+from kernel.merkle import compute_leaf
+from kernel.ports import Delete, Operation, Put
+from lucid.v1 import session_pb2
+from session import tables
+from session.access import open_secret
+from session.checkpoint import compute_checkpoint_hash, compute_tail_hash
+from session.encryptor import ChunkFlag
+from session.facts import apply_fact, decode_fact
+from session.ledger import Ledger
+from session.live_tail import decrypt_frame, derive_frame_key
+from session.merkle_builder import build_session_tree
+from session.pipeline import seal_chunk
+from session.ports import SessionPorts
+from session.reader import list_tails
+from session.recording import Recorder
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """A stretch of plaintext without damage in it."""
+
+    plaintext: bytes
+    gap: bool
+
+
+async def recover_tail(recorder: Recorder, ledger: Ledger, chunk_ids: Sequence[bytes]) -> None:
+    """Turns live frames that a process left behind into chunks, all in one fact.
+
+    Args:
+        recorder: the node's.
+        ledger: of the session, caught up.
+        chunk_ids: of the chunks that the session has.
+
+    Raises:
+        Locked: this device cannot open the session; the frames stay.
+        StoreError: the frames stay, for the next try.
+    """
+    ports, session_id = recorder.ports, ledger.session_id
+    tails = list_tails(ports, session_id, len(chunk_ids))
+    if tails:
+        secret = open_secret(recorder.keys, ledger.known_row.opened)
+        segments = await _read_segments(ports, session_id, secret, tails)
+        if segments:
+            await _seal_segments(recorder, ledger, chunk_ids, secret, segments)
+    for _, stream in list_tails(ports, session_id, 0):
+        await ports.journal.drop(stream)
+
+
+async def _read_segments(
+    ports: SessionPorts, session_id: bytes, secret: bytes, tails: list[tuple[int, str]]
+) -> list[_Segment]:
+    """The plaintext of frames: one segment per stream, cut where frames are missing or damaged."""
+    key, segments = derive_frame_key(secret, session_id), []
+    gap = False
+    for index, stream in tails:
+        contents = await ports.journal.read(stream)
+        pieces: list[bytes] = []
+        expected = 0
+        for number, frame in contents.records:
+            try:
+                piece = decrypt_frame(key, session_id, index, number, frame)
+            except InvalidRecord:
+                continue
+            if number != expected:
+                if pieces:
+                    segments.append(_Segment(b"".join(pieces), gap))
+                pieces, gap = [], True
+            pieces.append(piece)
+            expected = number + 1
+        if pieces:
+            segments.append(_Segment(b"".join(pieces), gap))
+        gap = bool(contents.damaged)
+    return segments
+
+
+async def _seal_segments(
+    recorder: Recorder, ledger: Ledger, chunk_ids: Sequence[bytes], secret: bytes, segments: list[_Segment]
+) -> None:
+    ports, session_id, row = recorder.ports, ledger.session_id, ledger.known_row
+    tree, entries = build_session_tree(chunk_ids), []
+    gap, lost_bytes = row.pending_gap, row.pending_lost_bytes
+    for index, segment in enumerate(segments, len(chunk_ids)):
+        flags = ChunkFlag.TIMED | (ChunkFlag.GAP if gap or segment.gap else ChunkFlag(0))
+        nonce = ports.entropy.draw(aead.NONCE_BYTES)
+        chunk, chunk_id = await ports.offload.run(
+            seal_chunk, secret, session_id, index, flags, nonce, segment.plaintext
+        )
+        await ports.blobs.put(chunk_id, [chunk.header, chunk.ciphertext])
+        entries.append(
+            session_pb2.ChunkEntry(
+                index=index,
+                chunk_id=chunk_id,
+                flags=flags,
+                plaintext_bytes=len(segment.plaintext),
+                stored_bytes=chunk.size_bytes,
+                lost_bytes=lost_bytes,
+            )
+        )
+        tree.append(compute_leaf(chunk_id))
+        gap, lost_bytes = False, 0
+
+    async def make(row: session_pb2.SessionRow) -> session_pb2.Fact:
+        checkpoint = session_pb2.Checkpoint(
+            session_id=session_id,
+            sequence=row.checkpoint_count,
+            chunk_count=tree.count,
+            root=tree.root(),
+            tail_hash=compute_tail_hash([]),
+            time_ns=ports.clock.wall_ns(),
+            previous=compute_checkpoint_hash(row.last_checkpoint.payload) if row.checkpoint_count else b"",
+        )
+        keys = recorder.keys
+        signed = keys.device.sign(Domain.CHECKPOINT, keys.network, checkpoint.SerializeToString())
+        return session_pb2.Fact(sealed=session_pb2.Sealed(chunks=entries, checkpoint=signed))
+
+    await ledger.record_made(make)
+
+
+async def rebuild_session(ports: SessionPorts, session_id: bytes) -> list[str]:
+    """Remakes the index of one session from its facts.
+
+    Facts that are damaged, or that no longer follow because others are, are left out.
+
+    Returns:
+        What is damaged, in words.
+    """
+    stream = tables.facts_stream(session_id)
+    contents = await ports.journal.read(stream)
+    problems = list(contents.damaged)
+    if contents.torn_bytes:
+        await ports.journal.trim(stream)
+    row: session_pb2.SessionRow | None = None
+    operations: list[Operation] = [Delete(tables.SESSIONS, session_id)]
+    for number, payload in contents.records:
+        try:
+            row, more = apply_fact(session_id, row, decode_fact(payload))
+        except InvalidRecord as error:
+            problems.append(f"fact {number}: {error}")
+            continue
+        operations += more
+        row.fact_count = number + 1
+    if row is not None:
+        row.facts_bytes = ports.journal.size(stream)
+        operations.append(Put(tables.SESSIONS, session_id, row.SerializeToString()))
+    await ports.records.commit(operations)
+    return problems

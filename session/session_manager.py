@@ -1,0 +1,396 @@
+"""The sessions of one node: opened, continued, finalized, read, verified, held, deleted, recovered.
+
+One recording per session at a time; one ledger per session; a session ID is used once.
+"""
+
+import asyncio
+import hmac
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+from blake3 import blake3
+
+from kernel import aead
+from kernel.domains import Domain, Label
+from kernel.errors import Conflict, InvalidRecord, Locked, LucidError, NotFound, StoreDamaged
+from lucid.v1 import control_pb2, data_pb2, session_pb2
+from session import tables
+from session.access import (
+    SECRET_BYTES,
+    RecorderKeys,
+    decrypt_message,
+    encrypt_message,
+    open_secret,
+    seal_for_owner,
+)
+from session.catalog import Catalog, describe_tombstone, matches
+from session.control_policy import ControlPolicy
+from session.encryptor import HEADER_BYTES, decode_header
+from session.erasure import check_deletable, erase, finish_erasures, is_expired
+from session.ledger import Ledger
+from session.merkle_builder import build_session_tree
+from session.ports import SessionPorts, Sink
+from session.preset import SessionPreset
+from session.reader import OnProgress, Reader
+from session.recording import Recorder, Recording, derive_session_key
+from session.recovery import rebuild_session, recover_tail
+
+TOKEN_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingRequest:
+    """What is to be recorded.
+
+    Attributes:
+        kind: of the source.
+        metadata: for readers.
+        live: True if the source cannot be read again.
+        retain_s: seconds until the node may erase it; 0 keeps it.
+        records_input: is what the user types part of it?
+    """
+
+    kind: "session_pb2.SourceKind.ValueType"
+    metadata: session_pb2.Metadata
+    live: bool
+    retain_s: int = 0
+    records_input: bool = False
+
+
+class SessionManager:
+    """All sessions of a node.
+
+    Attributes:
+        problems: what `start` could not mend, one line each.
+    """
+
+    def __init__(self, ports: SessionPorts, keys: RecorderKeys, preset: SessionPreset) -> None:
+        self._ports = ports
+        self._keys = keys
+        self._preset = preset
+        self._recorder = Recorder(ports, keys, preset, asyncio.Semaphore(preset.chunks_in_flight))
+        self._catalog = Catalog(ports.records, keys)
+        self._reader = Reader(ports, keys, self._catalog, preset.chunks_in_flight, self._is_running)
+        self._running: dict[bytes, Recording] = {}
+        self._ledgers: WeakValueDictionary[bytes, Ledger] = WeakValueDictionary()
+        self.problems: list[str] = []
+
+    async def start(self) -> None:
+        """Makes whole what a killed process left: sessions that were being recorded are interrupted now."""
+        await finish_erasures(self._ports, self._catalog)
+        damaged: list[bytes] = []
+        rows = dict(self._catalog.rows(damaged))
+        self._ports.records.scan(tables.CHUNKS, damaged=damaged)
+        self._ports.records.scan(tables.CHECKPOINTS, damaged=damaged)
+        in_need = {key[:16]: None for key in damaged}
+        journaled = {
+            session_id: None
+            for stream in self._ports.journal.streams()
+            if (session_id := tables.parse_facts_stream(stream)) is not None
+        }
+        for session_id in sorted({**journaled, **rows}):
+            row = rows.get(session_id)
+            try:
+                if session_id in in_need:
+                    self.problems += await rebuild_session(self._ports, session_id)
+                    row = self._catalog.row(session_id)
+                await self._recover(session_id, row)
+            except LucidError as error:
+                self.problems.append(f"session {session_id.hex()}: {error}")
+        if not self.problems:
+            await self._sweep_orphans()
+
+    async def stop(self) -> None:
+        """Interrupts every running recording, after syncing it."""
+        for recording in list(self._running.values()):
+            await recording.interrupt("the node was stopped")
+
+    async def open_recording(self, request: RecordingRequest) -> Recording:
+        """Starts a new session; its secret is durable before this returns.
+
+        Raises:
+            Conflict: as many recordings as allowed are running.
+            StoreError: the session was not opened.
+        """
+        if len(self._running) >= self._preset.max_recordings:
+            raise Conflict(
+                f"{len(self._running)} recordings are running, the most allowed",
+                hint="end one, or raise `max_recordings` in the configuration",
+            )
+        draw = self._ports.entropy.draw
+        session_id = uuid.UUID(bytes=draw(16), version=4).bytes
+        secret, token = draw(SECRET_BYTES), draw(TOKEN_BYTES)
+        started_ns = self._ports.clock.wall_ns()
+        retain_until_s = started_ns // 1_000_000_000 + request.retain_s if request.retain_s else 0
+        policy = ControlPolicy(session_id, (), request.records_input, retain_until_s).encode()
+        opened = session_pb2.Opened(
+            session_id=session_id,
+            started_ns=started_ns,
+            secrets=[seal_for_owner(self._keys, session_id, secret, self._ports.entropy)],
+            metadata=encrypt_message(
+                secret, Label.METADATA, session_id, draw(aead.NONCE_BYTES), request.metadata
+            ),
+            policy=self._keys.device.sign(Domain.POLICY, self._keys.network, policy),
+            live=request.live,
+            resume_token_hash=blake3(token).digest(),
+            kind=request.kind,
+            retain_until_s=retain_until_s,
+            session_key=derive_session_key(secret, session_id).public_key,
+        )
+        ledger = self._ledger(session_id)
+        await ledger.record(session_pb2.Fact(opened=opened))
+        return self._run(
+            Recording(self._recorder, ledger, build_session_tree([]), secret, token, request.metadata)
+        )
+
+    async def continue_recording(self, session_id: bytes, resume_token: bytes | None) -> Recording:
+        """Goes on in a session that was interrupted.
+
+        Args:
+            session_id: the session.
+            resume_token: as the session's client got it; None by order of the owner, which leaves a gap.
+
+        Raises:
+            NotFound: there is no such session, or the token is not its token.
+            Conflict: it is complete, or is being recorded.
+        """
+        row = self._catalog.row(session_id)
+        if resume_token is not None and not hmac.compare_digest(
+            blake3(resume_token).digest(), row.opened.resume_token_hash
+        ):
+            raise NotFound("the token does not belong to a session of this node")
+        running = self._running.get(session_id)
+        if running is not None:
+            if resume_token is None:
+                raise Conflict("the session is being recorded")
+            await running.interrupt("its client connected again")
+        ledger = self._ledger(session_id)
+        chunk_ids = await self._settle(ledger)
+        row = ledger.known_row
+        secret = open_secret(self._keys, row.opened)
+        metadata = decrypt_message(
+            secret, Label.METADATA, session_id, row.opened.metadata, session_pb2.Metadata
+        )
+        token = resume_token or self._ports.entropy.draw(TOKEN_BYTES)
+        resumed = session_pb2.Resumed(
+            time_ns=self._ports.clock.wall_ns(),
+            gap=resume_token is None,
+            resume_token_hash=blake3(token).digest(),
+        )
+        await ledger.record(session_pb2.Fact(resumed=resumed))
+        tree = build_session_tree(chunk_ids)
+        return self._run(Recording(self._recorder, ledger, tree, secret, token, metadata))
+
+    async def finalize(self, session_id: bytes) -> control_pb2.SessionInfo:
+        """Closes an interrupted session: an empty final chunk marks the gap.
+
+        Raises:
+            Conflict: the session is being recorded, or complete.
+        """
+        if session_id in self._running:
+            raise Conflict("the session is being recorded", hint="end it where it runs")
+        ledger = self._ledger(session_id)
+        row = self._catalog.row(session_id)
+        if row.state == session_pb2.STATE_COMPLETE:
+            raise Conflict("the session is complete")
+        chunk_ids = await self._settle(ledger)
+        secret = open_secret(self._keys, ledger.known_row.opened)
+        recording = Recording(
+            self._recorder, ledger, build_session_tree(chunk_ids), secret, b"", session_pb2.Metadata()
+        )
+        self._running[session_id] = recording
+        try:
+            await recording.finalize(session_pb2.Ending(ended_ns=row.last_change_ns))
+        finally:
+            del self._running[session_id]
+        return self.info(session_id)
+
+    def find(self, text: str) -> bytes:
+        """The session that an ID, or the beginning of one, means. See `Catalog.find`."""
+        return self._catalog.find(text)
+
+    def info(self, session_id: bytes) -> control_pb2.SessionInfo:
+        """A session as its owner sees it.
+
+        Raises:
+            NotFound: there is none.
+        """
+        tombstone = self._catalog.tombstone(session_id)
+        if tombstone is not None:
+            return describe_tombstone(tombstone)
+        row = self._catalog.row(session_id)
+        return self._catalog.describe(session_id, row, self._state(session_id, row))
+
+    def list(
+        self,
+        since_ns: int = 0,
+        tags: Sequence[str] = (),
+        state: "session_pb2.State.ValueType" = session_pb2.STATE_UNSPECIFIED,
+        search: str = "",
+    ) -> list[control_pb2.SessionInfo]:
+        """Sessions by start, the newest last; deleted ones only if asked for."""
+        if state == session_pb2.STATE_DELETED:
+            infos = [describe_tombstone(tombstone) for tombstone in self._catalog.tombstones()]
+        else:
+            infos = [
+                self._catalog.describe(session_id, row, self._state(session_id, row))
+                for session_id, row in self._catalog.rows([])
+            ]
+        found = [
+            info for info in infos if matches(info, since_ns=since_ns, tags=tags, state=state, search=search)
+        ]
+        return sorted(found, key=lambda info: (info.started_ns, info.session_id))
+
+    def interrupted(self) -> Sequence[bytes]:
+        """Sessions that wait for `continue_recording` or `finalize`."""
+        return [
+            session_id
+            for session_id, row in self._catalog.rows([])
+            if self._state(session_id, row) == session_pb2.STATE_INTERRUPTED
+        ]
+
+    def count_states(self) -> dict["session_pb2.State.ValueType", int]:
+        """How many sessions are in which state."""
+        counts: dict[session_pb2.State.ValueType, int] = {}
+        for session_id, row in self._catalog.rows([]):
+            state = self._state(session_id, row)
+            counts[state] = counts.get(state, 0) + 1
+        return counts
+
+    async def verify(self, session_id: bytes, on_progress: OnProgress) -> control_pb2.VerifyResult:
+        """Checks a session; findings are kept as an incident. See `Reader.verify`."""
+        result = await self._reader.verify(session_id, on_progress)
+        result.state = self._state(session_id, self._catalog.row(session_id))
+        if result.findings:
+            await self._report(session_id, result.findings[0])
+        return result
+
+    async def get(
+        self,
+        session_id: bytes,
+        sink: Sink,
+        *,
+        partial: bool = False,
+        follow: bool = False,
+        on_progress: OnProgress,
+    ) -> data_pb2.GetDone:
+        """Reads a session back; damage is kept as an incident. See `Reader.get`."""
+        try:
+            done = await self._reader.get(
+                session_id, sink, partial=partial, follow=follow, on_progress=on_progress
+            )
+        except (InvalidRecord, StoreDamaged) as error:
+            await self._report(session_id, data_pb2.Finding(what=str(error)))
+            raise
+        if done.findings:
+            await self._report(session_id, done.findings[0])
+        return done
+
+    async def set_hold(self, session_id: bytes, held: bool) -> control_pb2.SessionInfo:
+        """Puts a session under legal hold, or ends it."""
+        ledger = self._ledger(session_id)
+        fact = session_pb2.Held(time_ns=self._ports.clock.wall_ns(), held=held)
+        self._catalog.row(session_id)
+        await ledger.record(session_pb2.Fact(held=fact))
+        return self.info(session_id)
+
+    async def delete(self, session_id: bytes) -> int:
+        """Erases a session; returns the bytes that were freed. See `session.erasure`."""
+        if session_id in self._running:
+            raise Conflict("a session that is being recorded cannot be deleted")
+        row = self._catalog.row(session_id)
+        if row.state == session_pb2.STATE_RECORDING:
+            await self._recover(session_id, row)
+        check_deletable(self._catalog.row(session_id))
+        return await erase(self._ports, self._catalog, session_id)
+
+    async def sweep(self) -> None:
+        """Erases what has outlived its retention."""
+        now_ns = self._ports.clock.wall_ns()
+        for session_id, row in self._catalog.rows([]):
+            if is_expired(row, now_ns) and session_id not in self._running:
+                with suppress(Conflict):
+                    await self.delete(session_id)
+
+    def _is_running(self, session_id: bytes) -> bool:
+        return session_id in self._running
+
+    def _state(self, session_id: bytes, row: session_pb2.SessionRow) -> "session_pb2.State.ValueType":
+        """The state of a session now: one whose recorder is gone is interrupted, written down or not."""
+        if row.state == session_pb2.STATE_RECORDING and session_id not in self._running:
+            return session_pb2.STATE_INTERRUPTED
+        return row.state
+
+    def _ledger(self, session_id: bytes) -> Ledger:
+        ledger = self._ledgers.get(session_id)
+        if ledger is None:
+            value = self._ports.records.get(tables.SESSIONS, session_id)
+            row = None if value is None else session_pb2.SessionRow.FromString(value)
+            ledger = self._ledgers[session_id] = Ledger(self._ports, session_id, row)
+        return ledger
+
+    def _run(self, recording: Recording) -> Recording:
+        def forget() -> None:
+            self._running.pop(recording.session_id, None)
+
+        self._running[recording.session_id] = recording
+        recording.start(forget)
+        return recording
+
+    async def _settle(self, ledger: Ledger) -> Sequence[bytes]:
+        """Catches a ledger up and seals left-over frames; returns the chunk IDs of the session."""
+        await ledger.catch_up()
+        await recover_tail(self._recorder, ledger, self._chunk_ids(ledger))
+        return self._chunk_ids(ledger)
+
+    def _chunk_ids(self, ledger: Ledger) -> Sequence[bytes]:
+        entries = self._catalog.chunks(ledger.session_id, ledger.known_row.chunk_count)
+        return [entry.chunk_id for entry in entries]
+
+    async def _recover(self, session_id: bytes, row: session_pb2.SessionRow | None) -> None:
+        facts_bytes = self._ports.journal.size(tables.facts_stream(session_id))
+        if row is not None and row.state == session_pb2.STATE_COMPLETE and row.facts_bytes == facts_bytes:
+            return
+        ledger = self._ledger(session_id)
+        await ledger.catch_up()
+        if ledger.row is None:  # its opening was never durable: nobody was told of it
+            await self._ports.journal.drop(tables.facts_stream(session_id))
+            return
+        with suppress(Locked):
+            await self._settle(ledger)
+        if ledger.row.state == session_pb2.STATE_RECORDING:
+            interrupted = session_pb2.Interrupted(
+                time_ns=self._ports.clock.wall_ns(), reason="the node stopped while it was being recorded"
+            )
+            await ledger.record(session_pb2.Fact(interrupted=interrupted))
+
+    async def _sweep_orphans(self) -> None:
+        """Removes blobs that were stored and never committed: their chunk is not, or is another blob."""
+        known = {
+            session_pb2.ChunkEntry.FromString(value).chunk_id: None
+            for _, value in self._ports.records.scan(tables.CHUNKS)
+        }
+        orphans = []
+        for blob_id in self._ports.blobs.ids():
+            if blob_id in known:
+                continue
+            try:
+                header = decode_header(await self._ports.blobs.read(blob_id, 0, HEADER_BYTES))
+                self._catalog.row(header.session_id)
+            except (InvalidRecord, NotFound):
+                continue  # not ours to judge: `doctor` shows it
+            orphans.append(blob_id)
+        await self._ports.blobs.remove(orphans)
+
+    async def _report(self, session_id: bytes, finding: data_pb2.Finding) -> None:
+        """Keeps what is wrong with a session, once."""
+        where = f"chunk {finding.index}: " if finding.has_index else ""
+        what = where + finding.what
+        if any(incident.what == what for incident in self._catalog.row(session_id).incidents):
+            return
+        incident = session_pb2.Incident(time_ns=self._ports.clock.wall_ns(), what=what)
+        with suppress(LucidError):
+            await self._ledger(session_id).record(session_pb2.Fact(incident=incident))

@@ -1,0 +1,67 @@
+"""Tables of the index and streams of the journal that belong to sessions.
+
+Tables, with keys and values:
+
+    sessions      session ID                          SessionRow
+    chunks        session ID ‖ index, 4 bytes         ChunkEntry
+    checkpoints   session ID ‖ sequence, 8 bytes      Signed
+    tombstones    session ID                          Tombstone
+
+Streams:
+
+    <2 hex>/<session ID>/facts             what cannot be lost; the index can be remade from it
+    <2 hex>/<session ID>/tail-<index>      encrypted live frames of a chunk that is not sealed yet
+    tombstones                             what remains of deleted sessions
+"""
+
+SESSIONS = "sessions"
+CHUNKS = "chunks"
+CHECKPOINTS = "checkpoints"
+TOMBSTONES = "tombstones"
+TABLES = (SESSIONS, CHUNKS, CHECKPOINTS, TOMBSTONES)
+
+TOMBSTONE_STREAM = "tombstones"
+_FACTS = "/facts"
+_TAIL = "/tail-"
+
+
+def chunk_key(session_id: bytes, index: int) -> bytes:
+    """Key of a chunk row."""
+    return session_id + index.to_bytes(4, "big")
+
+
+def checkpoint_key(session_id: bytes, sequence: int) -> bytes:
+    """Key of a checkpoint row."""
+    return session_id + sequence.to_bytes(8, "big")
+
+
+def session_prefix(session_id: bytes) -> str:
+    """What the names of all streams of a session begin with."""
+    return f"{session_id.hex()[:2]}/{session_id.hex()}"
+
+
+def facts_stream(session_id: bytes) -> str:
+    """Name of the session's facts journal."""
+    return session_prefix(session_id) + _FACTS
+
+
+def tail_stream(session_id: bytes, index: int) -> str:
+    """Name of the stream that holds the live frames of chunk `index`."""
+    return f"{session_prefix(session_id)}{_TAIL}{index:010d}"
+
+
+def parse_facts_stream(name: str) -> bytes | None:
+    """The session ID of a facts stream; None for any other name."""
+    if not name.endswith(_FACTS):
+        return None
+    try:
+        session_id = bytes.fromhex(name.removesuffix(_FACTS).partition("/")[2])
+    except ValueError:
+        return None
+    return session_id if facts_stream(session_id) == name else None
+
+
+def parse_tail_stream(session_id: bytes, name: str) -> int | None:
+    """The chunk index of a tail stream of this session; None for any other name."""
+    digits = name.removeprefix(session_prefix(session_id) + _TAIL)
+    return int(digits) if len(digits) == 10 and digits.isdecimal() and digits.isascii() else None
