@@ -10,6 +10,8 @@ from enum import StrEnum, unique
 
 from blake3 import blake3
 
+from kernel.errors import UsageError
+
 NETWORK_ID_BYTES = 32
 
 
@@ -74,3 +76,15 @@ class Network:
 
 NETWORKS: dict[str, Network] = {"dev": Network("dev", blake3(b"lucid network dev").digest())}
 """Presets by name."""
+
+
+def get_network(name: str) -> Network:
+    """The network of this name.
+
+    Raises:
+        UsageError: this version of the software knows none.
+    """
+    network = NETWORKS.get(name)
+    if network is None:
+        raise UsageError(f"there is no network {name!r}", hint=f"known are: {', '.join(NETWORKS)}")
+    return network

@@ -4,7 +4,7 @@
 
 The payload is signed as the exact bytes that travel; who checks never serialises anything again. Libraries
 differ on edge cases of Ed25519, so one alone verifies: libsodium. It refuses small-order keys and points,
-and keys and S that are not canonical.
+keys and S that are not canonical, and checks without cofactor.
 """
 
 from blake3 import blake3
