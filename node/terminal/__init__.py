@@ -1,0 +1,1 @@
+"""Terminal sessions: the recorder that owns the pty, and the player."""
