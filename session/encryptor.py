@@ -42,6 +42,9 @@ class ChunkFlag(IntFlag):
     TIMED = 4  # sealed by time, not by size
 
 
+_ALL_FLAGS = 7
+
+
 @dataclass(frozen=True, slots=True)
 class ChunkHeader:
     """The header of a chunk, decoded."""
@@ -72,7 +75,7 @@ def decode_header(blob: bytes) -> ChunkHeader:
         raise InvalidRecord(Reason.MALFORMED, "the bytes are no chunk")
     if version != VERSION:
         raise InvalidRecord(Reason.WRONG_VERSION, f"the chunk has version {version}, known is {VERSION}")
-    if reserved or flags & ~ChunkFlag(7):
+    if reserved or flags > _ALL_FLAGS:
         raise InvalidRecord(Reason.MALFORMED, "the chunk header has unknown flags")
     return ChunkHeader(ChunkFlag(flags), session_id, index, nonce, commitment)
 

@@ -31,7 +31,7 @@ class SealPipeline:
         session_id: bytes,
         commit: Commit,
     ) -> None:
-        """`slots` bounds the chunks in memory over all recordings; `commit` makes chunks part of the session."""
+        """`slots` bounds the chunks in memory, over all recordings; `commit` makes them part of theirs."""
         self._ports = ports
         self._slots = slots
         self._secret = secret

@@ -58,7 +58,7 @@ def parse_facts_stream(name: str) -> bytes | None:
         session_id = bytes.fromhex(name.removesuffix(_FACTS).partition("/")[2])
     except ValueError:
         return None
-    return session_id if facts_stream(session_id) == name else None
+    return session_id if len(session_id) == 16 and facts_stream(session_id) == name else None
 
 
 def parse_tail_stream(session_id: bytes, name: str) -> int | None:
