@@ -86,5 +86,5 @@ def get_network(name: str) -> Network:
     """
     network = NETWORKS.get(name)
     if network is None:
-        raise UsageError(f"there is no network {name!r}", hint=f"known are: {', '.join(NETWORKS)}")
+        raise UsageError(f"there is no network {name!r}", hint=f"Known are: {', '.join(NETWORKS)}.")
     return network

@@ -82,7 +82,7 @@ def _check_grant_list(grant_list: identity_pb2.GrantList, size_bytes: int) -> No
     grants = grant_list.grants
     if size_bytes > MAX_LIST_BYTES or len(grants) > MAX_GRANTS:
         message = f"a grant list of {len(grants)} devices and {size_bytes} bytes"
-        raise InvalidRecord(Reason.TOO_LARGE, message, hint=f"{MAX_GRANTS} devices are the most")
+        raise InvalidRecord(Reason.TOO_LARGE, message, hint=f"{MAX_GRANTS} devices are the most.")
     if grant_list.sequence == 0:
         raise InvalidRecord(Reason.MALFORMED, "the grant list has no sequence number")
     if len(grant_list.seal_public_key) != SEAL_KEY_BYTES:

@@ -52,5 +52,5 @@ def decode_peer_id(text: str) -> bytes:
 
 
 def _no_peer_id() -> InvalidRecord:
-    hint = f"a node ID has {TEXT_CHARACTERS} characters and begins with 12D3KooW"
+    hint = f"A node ID has {TEXT_CHARACTERS} characters and begins with 12D3KooW."
     return InvalidRecord(Reason.MALFORMED, "this is no node ID of an Ed25519 key", hint=hint)

@@ -73,7 +73,7 @@ def unseal(sealed: session_pb2.SealedSecret, reader_private: bytes, session_id: 
         raise ValueError(f"a session ID has {SESSION_ID_BYTES} bytes")
     if sealed.version != VERSION:
         message = f"sealed secret of version {sealed.version}, known is {VERSION}"
-        raise InvalidRecord(Reason.WRONG_VERSION, message, hint="use a newer version of the software")
+        raise InvalidRecord(Reason.WRONG_VERSION, message, hint="Use a newer version of the software.")
     reader = compute_x25519_public(reader_private)
     if sealed.reader != reader:
         raise InvalidRecord(Reason.NOT_DECRYPTABLE, "the secret is sealed for another reader")
