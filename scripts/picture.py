@@ -128,7 +128,9 @@ def draw_picture() -> str:
         f' orient="auto"><path d="M0,0 L8,4 L0,8 z" fill="{INK}"/></marker></defs>',
         f'<rect width="{WIDTH}" height="{HEIGHT}" rx="12" fill="{PAPER}"/>',
     ]
-    return "\n".join([*head, *(part.draw() for part in [*BOXES, *ARROWS]), "</svg>\n"])
+    boxes = [box.draw() for box in BOXES]
+    arrows = [arrow.draw() for arrow in ARROWS]
+    return "\n".join([*head, *boxes, *arrows, "</svg>\n"])
 
 
 if __name__ == "__main__":
