@@ -79,5 +79,5 @@ say "installing the pinned Python packages"
 pip() { .venv/bin/python -m pip --quiet --disable-pip-version-check --no-input "$@"; }
 # Sources are built with the pinned setuptools, not with whatever is newest today.
 pip install --constraint constraints.txt setuptools wheel
-pip install --constraint constraints.txt --no-build-isolation --editable ".$extra"
+pip install --constraint constraints.txt --no-build-isolation --use-pep517 --editable ".$extra"
 if [ -n "$extra" ]; then printf '%s\n' "$key" >.venv/setup-dev; else printf '%s\n' "$key" >.venv/setup-runtime; fi
