@@ -1,0 +1,147 @@
+"""`make bench`: measures what targets were set for, beside the programs that it is compared with.
+
+Everything happens in one run and on one file system, below .cache/bench: the corpus stays there for the next
+run, all else is removed. Whole processes are measured, in interleaved rounds. A missed target is a result, not
+a failure: the exit status is 1 only if something could not be measured.
+"""
+
+import argparse
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.bulk import SUBJECTS, measure_bulk
+from benchmarks.corpus import ensure_corpus
+from benchmarks.lucid_node import is_installed
+from benchmarks.machine import describe_machine, describe_programs, get_commit
+from benchmarks.measures import Figure, Value
+from benchmarks.memory import measure_memory, measure_startup
+from benchmarks.peers import find_missing
+from benchmarks.process import BenchmarkError
+from benchmarks.proof import measure_proof
+from benchmarks.report import Context, render_json, render_text, write_docs
+from benchmarks.terminal import measure_terminal
+
+OURS = "lucid-node"
+ROOT = Path(__file__).resolve().parent.parent
+PEERS = ["restic", "borg", "script", "asciinema"]
+NAMES = ["bulk", "memory", "terminal", "startup", "proof"]
+CACHE = ROOT / ".cache" / "bench"
+PAGE = ROOT / "docs" / "benchmarks.md"
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def parse_size(text: str) -> int:
+    """A size such as 512M or 1G, in bytes."""
+    number, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in _UNITS else (text, "")
+    if not number.isdecimal() or int(number) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write 64M or 1G")
+    return int(number) * _UNITS.get(unit, 1)
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line, with the sizes that follow from --quick filled in."""
+    parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", action="append", choices=NAMES, help="measure this alone; repeatable")
+    parser.add_argument("--subjects", help=f"of {', '.join([OURS, *PEERS, 'cp'])}: these alone, by commas")
+    parser.add_argument(
+        "--size", type=parse_size, help="of the recorded file; memory also takes ten times that [1G]"
+    )
+    parser.add_argument("--rounds", type=int, help="interleaved rounds [3; terminal 5]")
+    parser.add_argument("--keys", type=int, help="keystrokes per round [200]")
+    parser.add_argument("--quick", action="store_true", help="64M, 1 round, 50 keys: does it run at all?")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md and its plot")
+    options = parser.parse_args(arguments)
+    if options.write_docs and (options.only or options.subjects or options.quick):
+        parser.error("--write-docs wants all figures at full size")
+    known = [OURS, *PEERS, "cp"]
+    options.subjects = options.subjects.split(",") if options.subjects else known
+    if unknown := [subject for subject in options.subjects if subject not in known]:
+        parser.error(f"unknown subject {unknown[0]!r}; there are {', '.join(known)}")
+    options.only = options.only or NAMES
+    options.size = options.size or (64 << 20 if options.quick else 1 << 30)
+    options.terminal_rounds = options.rounds or (1 if options.quick else 5)
+    options.rounds = options.rounds or (1 if options.quick else 3)
+    options.keys = options.keys or (50 if options.quick else 200)
+    return options
+
+
+def measure(options: argparse.Namespace, scratch: Path) -> list[Figure]:
+    """All figures that were asked for."""
+    figures: list[Figure] = []
+    with_us = OURS in options.subjects
+
+    def measure_bulk_figures() -> list[Figure]:
+        if not any(subject in SUBJECTS for subject in options.subjects):
+            return []
+        report(f"corpus of {options.size / (1 << 20):,.0f} MiB")
+        return measure_bulk(
+            ensure_corpus(CACHE, options.size), scratch, options.subjects, options.rounds, report
+        )
+
+    steps: dict[str, Callable[[], list[Figure]]] = {
+        "bulk": measure_bulk_figures,
+        "memory": lambda: [measure_memory(scratch, options.size, options.rounds, report)] if with_us else [],
+        "terminal": lambda: [
+            measure_terminal(scratch, options.subjects, options.terminal_rounds, options.keys, report)
+        ],
+        "startup": lambda: [measure_startup(scratch, options.rounds, report)] if with_us else [],
+        "proof": lambda: [measure_proof(report)] if with_us else [],
+    }
+    for name in NAMES:
+        if name in options.only:
+            figures += steps[name]()
+    return figures
+
+
+def report(line: str) -> None:
+    """Progress, on standard error."""
+    print(f"bench: {line}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Measures, prints, writes; the exit status."""
+    options = parse_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if missing := find_missing([peer for peer in PEERS if peer in options.subjects]):
+        report(f"not installed: {', '.join(missing)}; run scripts/setup.sh bench")
+        return 1
+    if OURS in options.subjects and not is_installed():
+        report("no lucid-node beside this Python; run make bench")
+        return 1
+    CACHE.mkdir(parents=True, exist_ok=True)
+    settings: dict[str, Value] = {
+        "MiB": options.size >> 20,
+        "rounds": options.rounds,
+        "terminal rounds": options.terminal_rounds,
+        "keys": options.keys,
+    }
+    context = Context(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        commit=get_commit(ROOT),
+        machine=describe_machine(CACHE),
+        programs={name: text for name, text in describe_programs().items() if name in options.subjects},
+        settings=settings,
+    )
+    with tempfile.TemporaryDirectory(prefix="w", dir=CACHE) as scratch:
+        try:
+            figures = measure(options, Path(scratch))
+        except BenchmarkError as error:
+            report(str(error))
+            return 1
+    print(render_text(context, figures))
+    if options.json:
+        options.json.write_text(render_json(context, figures))
+    if options.write_docs:
+        write_docs(PAGE, context, figures)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
