@@ -148,7 +148,7 @@ class Lucid:
 
 
 def _is_listening(address: Path) -> bool:
-    """Whether a Unix socket accepts. Asked before gRPC is, which would wait a second before it tries again."""
+    """Whether a Unix socket accepts; gRPC alone would wait a second before it tries again."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(address))

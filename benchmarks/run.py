@@ -1,8 +1,8 @@
 """`make bench`: measures what targets were set for, beside the programs that it is compared with.
 
 Everything happens in one run and on one file system, below .cache/bench: the corpus stays there for the next
-run, all else is removed. Whole processes are measured, in interleaved rounds. A missed target is a result, not
-a failure: the exit status is 1 only if something could not be measured.
+run, all else is removed. Whole processes are measured, in interleaved rounds. A missed target is a result
+and no failure: the exit status is 1 only if something could not be measured.
 """
 
 import argparse

@@ -29,8 +29,8 @@ def test_the_screen_shows_every_row_and_verdict() -> None:
     assert "  program     seconds" in lines
     assert "  restic         2.00" in lines
     assert "  lucid-node    0.500" in lines
-    assert "  reached    twice as fast: 4 times" in lines
-    assert "  NOT reached small: large" in lines
+    assert "  reached      twice as fast: 4 times" in lines
+    assert "  NOT reached  small: large" in lines
 
 
 def test_json_holds_the_unrounded_figures() -> None:
