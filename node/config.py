@@ -21,10 +21,9 @@ from node.units import parse_duration, parse_size
 
 MAX_FILE_BYTES = 64 << 10
 _PREFIX = "LUCID_"
+_CLIENT_PREFIX = "LUCID_CLIENT_"
 # Read by other parts of the software, or set by it for child processes.
-_OTHER_VARIABLES = frozenset(
-    {"LUCID_HOME", "LUCID_CLIENT_CONFIG", "LUCID_SESSION_ID", "LUCID_ANCHOR_CONTRACT_ADDRESS"}
-)
+_OTHER_VARIABLES = frozenset({"LUCID_HOME", "LUCID_SESSION_ID", "LUCID_ANCHOR_CONTRACT_ADDRESS"})
 
 
 def _parse_network(text: str) -> str:
@@ -172,7 +171,11 @@ def _collect(
         texts[name] = (str(value), f"{path}: {name}")
     variables = {_PREFIX + name.upper(): name for name in SETTINGS}
     for variable in sorted(environment):
-        if not variable.startswith(_PREFIX) or variable in _OTHER_VARIABLES:
+        if (
+            not variable.startswith(_PREFIX)
+            or variable.startswith(_CLIENT_PREFIX)
+            or variable in _OTHER_VARIABLES
+        ):
             continue
         if variable not in variables:
             raise UsageError(

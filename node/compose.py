@@ -1,0 +1,161 @@
+"""Puts a node together from its keys, its configuration and the world.
+
+`compose` does no I/O, starts no thread and touches no signal and no global: a simulation composes many nodes
+in one process. What listens on sockets is started by whoever runs the node (`node/daemon.py`).
+"""
+
+from collections.abc import Awaitable
+from importlib.metadata import version
+from typing import TypeVar
+
+from kernel.errors import LucidError
+from kernel.peer_id import encode_peer_id
+from lucid.v1 import control_pb2, session_pb2
+from node.config import NodeConfig
+from node.health import Health
+from node.logs import Logger
+from node.metrics import NodeMetrics
+from node.ports import NodePorts
+from session.access import RecorderKeys
+from session.ports import SessionPorts
+from session.preset import SessionPreset
+from session.session_manager import SessionManager
+
+SWEEP_EVERY_S = 60.0
+MEASURE_EVERY_S = 5.0
+
+T = TypeVar("T")
+
+
+class Node:
+    """One node, without its sockets.
+
+    Attributes:
+        keys: with which it records and reads.
+        config: what its owner set.
+        ports: the world.
+        metrics: what it counts.
+        health: what is wrong with it.
+        log: where it logs.
+        manager: its sessions.
+        metrics_address: where metrics are served; empty if nowhere.
+        pid: process ID, for people; 0 if it has none of its own.
+    """
+
+    def __init__(
+        self, keys: RecorderKeys, config: NodeConfig, ports: NodePorts, metrics: NodeMetrics, log: Logger
+    ) -> None:
+        self.keys = keys
+        self.config = config
+        self.ports = ports
+        self.metrics = metrics
+        self.health = Health()
+        self.log = log
+        self.metrics_address = ""
+        self.pid = 0
+        self._started_ns = 0
+        session_ports = SessionPorts(
+            ports.clock, ports.entropy, ports.offload_cpu, ports.records, ports.blobs, ports.journal
+        )
+        preset = SessionPreset(max_recordings=config.max_recordings)
+        self.manager = SessionManager(session_ports, keys, preset)
+
+    async def start(self) -> None:
+        """Recovers what a killed process left; after this the node can be served."""
+        self._started_ns = self.ports.clock.wall_ns()
+        await self.manager.start()
+        self.health.troubles += self.manager.problems
+        self.measure()
+
+    async def stop(self) -> None:
+        """Interrupts what is being recorded, synced."""
+        self.health.stopping = True
+        await self.manager.stop()
+
+    async def maintain(self) -> None:
+        """Erases what has outlived its retention, and keeps health true. Runs until it is cancelled."""
+        slept_s = SWEEP_EVERY_S
+        while True:
+            self.measure()
+            if slept_s >= SWEEP_EVERY_S:
+                slept_s = 0.0
+                try:
+                    await self.manager.sweep()
+                except LucidError as error:
+                    self.health.on_error(error)
+                    self.log.error("sweep failed", why=str(error))
+            await self.ports.clock.sleep(MEASURE_EVERY_S)
+            slept_s += MEASURE_EVERY_S
+
+    def measure(self) -> None:
+        """Looks at the space there is."""
+        was_serving = self.health.serving
+        self.health.on_space(self.ports.measure(), self.config.quota)
+        if self.health.serving != was_serving:
+            self.log.warning("health changed", serving=self.health.serving, problems=self.health.problems)
+
+    async def writing(self, work: Awaitable[T]) -> T:
+        """Awaits something that writes to the store; health learns how it went."""
+        try:
+            result = await work
+        except LucidError as error:
+            self.health.on_write(error)
+            raise
+        self.health.on_write(None)
+        return result
+
+    def on_client_error(self, error: LucidError, **context: object) -> None:
+        """Takes an error that a client is told of."""
+        self.metrics.errors.labels(type(error).__name__).inc()
+        self.health.on_error(error)
+        self.log.warning("request failed", code=type(error).__name__, why=str(error), **context)
+
+    def on_recorded(self, kind: str, size_bytes: int) -> None:
+        """Counts source bytes that were taken."""
+        self.metrics.recorded_bytes.labels(kind).inc(size_bytes)
+
+    def refresh_metrics(self) -> None:
+        """Brings those metrics up to date that are not counted as things happen."""
+        usage, counts = self.ports.measure(), self.manager.count_states()
+        for state in _SHOWN_STATES:
+            name = session_pb2.State.Name(state).removeprefix("STATE_").lower()
+            self.metrics.sessions.labels(name).set(counts.get(state, 0))
+        for part, size in (
+            ("blobs", usage.blob_bytes),
+            ("journals", usage.journal_bytes),
+            ("index", usage.index_bytes),
+        ):
+            self.metrics.store_bytes.labels(part).set(size)
+
+    def status(self) -> control_pb2.GetStatusResponse:
+        """How the node is doing."""
+        usage, counts = self.ports.measure(), self.manager.count_states()
+        return control_pb2.GetStatusResponse(
+            version=version("lucid-network"),
+            peer_id=encode_peer_id(self.keys.device.public_key),
+            owner_id=self.keys.owner.hex(),
+            network=self.keys.network.name,
+            started_ns=self._started_ns,
+            pid=self.pid,
+            serving=self.health.serving,
+            problems=self.health.problems,
+            blob_bytes=usage.blob_bytes,
+            journal_bytes=usage.journal_bytes,
+            index_bytes=usage.index_bytes,
+            quota_bytes=self.config.quota,
+            disk_free_bytes=usage.free_bytes,
+            sessions_recording=counts.get(session_pb2.STATE_RECORDING, 0),
+            sessions_interrupted=counts.get(session_pb2.STATE_INTERRUPTED, 0),
+            sessions_complete=counts.get(session_pb2.STATE_COMPLETE, 0),
+            metrics_address=self.metrics_address,
+        )
+
+
+_SHOWN_STATES = (session_pb2.STATE_RECORDING, session_pb2.STATE_INTERRUPTED, session_pb2.STATE_COMPLETE)
+
+
+def compose(
+    keys: RecorderKeys, config: NodeConfig, ports: NodePorts, metrics: NodeMetrics, log: Logger
+) -> Node:
+    """A node, ready to be started."""
+    return Node(keys, config, ports, metrics, log)

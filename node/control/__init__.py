@@ -1,0 +1,1 @@
+"""The control API: how the command line of this machine talks to its node, with gRPC over a Unix socket."""

@@ -1,0 +1,129 @@
+"""The command line's side of the control API: plain calls that raise the errors the daemon raised."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+from kernel.errors import Unavailable
+from lucid.v1 import control_pb2, session_pb2
+from node.home import Home
+
+
+def check_daemon(home: Home) -> None:
+    """Checks that somebody listens on the control socket, before gRPC is even loaded.
+
+    Raises:
+        Unavailable: nobody does.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(home.control_socket))
+        except OSError as error:
+            raise Unavailable(
+                f"no daemon runs on the home {home.root}: {error.strerror}",
+                hint="Start it with `lucid-node run`, or name another home with --home or LUCID_HOME.",
+            ) from error
+
+
+class ControlClient:
+    """A connection to the daemon of a home; a context manager."""
+
+    def __init__(self, home: Home) -> None:
+        check_daemon(home)
+        import grpc
+
+        from lucid.v1 import control_pb2_grpc
+        from node.control.limits import MAX_RESPONSE_BYTES
+
+        self._channel = grpc.insecure_channel(
+            f"unix://{quote(str(home.control_socket))}",
+            options=[
+                ("grpc.enable_http_proxy", 0),
+                ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
+            ],
+        )
+        self._stub = control_pb2_grpc.ControlStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._channel.close()
+
+    def get_status(self) -> control_pb2.GetStatusResponse:
+        """How the node is doing."""
+        with _mapping():
+            return self._stub.GetStatus(control_pb2.GetStatusRequest(), timeout=_deadline("GetStatus"))
+
+    def list_sessions(
+        self,
+        since_ns: int = 0,
+        tags: tuple[str, ...] = (),
+        state: "session_pb2.State.ValueType" = session_pb2.STATE_UNSPECIFIED,
+        search: str = "",
+    ) -> list[control_pb2.SessionInfo]:
+        """Sessions, the newest last."""
+        request = control_pb2.ListSessionsRequest(since_ns=since_ns, tags=tags, state=state, search=search)
+        with _mapping():
+            found = self._stub.ListSessions(request, timeout=_deadline("ListSessions"))
+            return [response.session for response in found]
+
+    def show_session(self, session: str) -> control_pb2.SessionInfo:
+        """One session."""
+        request = control_pb2.ShowSessionRequest(session=session)
+        with _mapping():
+            return self._stub.ShowSession(request, timeout=_deadline("ShowSession")).session
+
+    def verify_session(
+        self, session: str, on_progress: Callable[[int, int], None]
+    ) -> control_pb2.VerifyResult:
+        """Checks a session; `on_progress` gets bytes done and bytes in all."""
+        request = control_pb2.VerifySessionRequest(session=session)
+        with _mapping():
+            for response in self._stub.VerifySession(request, timeout=_deadline("VerifySession")):
+                if response.HasField("result"):
+                    return response.result
+                on_progress(response.progress.plaintext_bytes, response.progress.total_bytes)
+        raise Unavailable("the daemon ended the call without a result", hint="Look at its log.")
+
+    def finalize_sessions(self, session: str = "") -> list[control_pb2.SessionInfo]:
+        """Finalizes one interrupted session, or all of them."""
+        request = control_pb2.RecoverSessionsRequest(session=session)
+        with _mapping():
+            response = self._stub.RecoverSessions(request, timeout=_deadline("RecoverSessions"))
+        return list(response.finalized)
+
+    def delete_session(self, session: str) -> control_pb2.DeleteSessionResponse:
+        """Erases a session."""
+        request = control_pb2.DeleteSessionRequest(session=session)
+        with _mapping():
+            return self._stub.DeleteSession(request, timeout=_deadline("DeleteSession"))
+
+    def set_hold(self, session: str, held: bool) -> control_pb2.SessionInfo:
+        """Puts a session under legal hold, or ends that."""
+        request = control_pb2.SetHoldRequest(session=session, held=held)
+        with _mapping():
+            return self._stub.SetHold(request, timeout=_deadline("SetHold")).session
+
+
+def _deadline(method: str) -> float | None:
+    from node.control.limits import METHODS
+
+    return METHODS[method].deadline_s
+
+
+@contextmanager
+def _mapping() -> Iterator[None]:
+    import grpc
+
+    from node.control.failures import decode_call_error
+
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise decode_call_error(error) from error

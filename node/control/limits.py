@@ -1,0 +1,34 @@
+"""What each method of the control API may take, in one table; a test compares it with the descriptors.
+
+Who may call: whoever may open the socket, which is the owner of the home (mode 0600). Requests are small; the
+answers are bounded by what the store holds. A deadline of None: it goes on as long as its caller waits and it
+makes progress.
+"""
+
+from dataclasses import dataclass
+
+MAX_REQUEST_BYTES = 64 << 10
+MAX_RESPONSE_BYTES = 16 << 20
+MAX_CONCURRENT_CALLS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class MethodLimit:
+    """Bounds of one method.
+
+    Attributes:
+        deadline_s: longest time from call to end; None for calls that report progress.
+    """
+
+    deadline_s: float | None
+
+
+METHODS = {
+    "GetStatus": MethodLimit(10.0),
+    "ListSessions": MethodLimit(60.0),
+    "ShowSession": MethodLimit(10.0),
+    "VerifySession": MethodLimit(None),
+    "RecoverSessions": MethodLimit(600.0),
+    "DeleteSession": MethodLimit(120.0),
+    "SetHold": MethodLimit(30.0),
+}

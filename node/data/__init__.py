@@ -1,0 +1,1 @@
+"""The data socket: bulk bytes between clients of this machine and the node, past gRPC."""
