@@ -21,11 +21,11 @@ demo: ## record, kill, recover, verify and play back, on this machine
 
 test: ## the quick tests: a few minutes
 	$(DEV)
-	@.venv/bin/pytest -n auto --dist worksteal -m "not slow" $(ARGS)
+	@.venv/bin/pytest -n "$$(nproc)" --dist worksteal -m "not slow" $(ARGS)
 
 test-all: ## all tests, with the long explorations
 	$(DEV)
-	@HYPOTHESIS_PROFILE=long .venv/bin/pytest -n auto --dist worksteal $(ARGS)
+	@HYPOTHESIS_PROFILE=long .venv/bin/pytest -n "$$(nproc)" --dist worksteal $(ARGS)
 
 lint: ## style, types, architecture, wire format
 	$(DEV)
