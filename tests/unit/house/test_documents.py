@@ -1,6 +1,7 @@
 """Documents hold together: links lead somewhere, commands exist, decisions have their sections."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ def find_make_targets(text: str) -> set[str]:
     """Targets of `make` in code spans and fenced blocks; prose may make what it likes."""
     spans = re.findall(r"`(make [^`\n]+)`", FENCE.sub("", text))
     lines = re.findall(r"^\s*\$?\s*(make .+)$", "\n".join(FENCE.findall(text)), re.M)
-    words = [word for command in spans + lines for word in command.split("#")[0].split()[1:]]
+    words = [word for command in spans + lines for word in shlex.split(command, comments=True)[1:]]
     return {word for word in words if re.fullmatch(r"[a-z][a-z-]*", word)}
 
 
@@ -51,7 +52,7 @@ def test_broken_links_are_seen(tmp_path: Path) -> None:
 
 
 def test_make_targets_are_seen() -> None:
-    text = "make haste: `make test ARGS=-x` and\n```\n$ make lint demo # now\nmake clean\n```\n"
+    text = "make haste: `make test ARGS='-x unit'` and\n```\n$ make lint demo # now\nmake clean\n```\n"
     assert find_make_targets(text) == {"test", "lint", "demo", "clean"}
 
 
