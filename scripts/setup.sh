@@ -53,7 +53,9 @@ case $profile in
     has_header stdlib.h || need libc6-dev
     has_header gmp.h || need libgmp-dev
     [ -e "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] || need "python$version-dev"
+    # The tests let other programs judge what we write: units, and terminal recordings.
     command -v systemd-analyze >/dev/null || need systemd
+    command -v asciinema >/dev/null || need asciinema
     ;;
   bench)
     extra=
