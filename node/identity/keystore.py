@@ -7,8 +7,8 @@
 
 The checksum tells damage from a wrong passphrase. Whoever changes the file on purpose can remake the
 checksum, and that shows as a wrong passphrase: the two cannot be told apart. Every bound is checked before
-Argon2 takes memory. The public part is readable, and its grant list verified, without the passphrase; that it belongs to
-the secret part is certain only once the passphrase has opened the file.
+Argon2 takes memory. The public part is readable, and its grant list verified, without the passphrase; that it
+belongs to the secret part is certain only once the passphrase has opened the file.
 """
 
 from collections.abc import Callable, Mapping
