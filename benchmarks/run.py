@@ -108,7 +108,8 @@ def report(line: str) -> None:
 def main() -> int:
     """Measures, prints, writes; the exit status."""
     options = parse_arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda got, _: sys.exit(128 + got))
     if missing := find_missing([peer for peer in PEERS if peer in options.subjects]):
         report(f"not installed: {', '.join(missing)}; run scripts/setup.sh bench")
         return 1
