@@ -7,6 +7,8 @@ export PYTHON
 RUNTIME := @sh scripts/setup.sh runtime
 DEV := @sh scripts/setup.sh dev
 
+# Two targets must not set up the same .venv at once.
+.NOTPARALLEL:
 .PHONY: help setup demo test test-all lint format proto proto-baseline bench clean
 
 help:

@@ -73,7 +73,8 @@ key="$base $(cat pyproject.toml constraints.txt scripts/setup.sh | sha256sum | c
 is_done() { [ "$(cat ".venv/setup-$1" 2>/dev/null)" = "$key" ]; }
 if is_done dev || { [ -z "$extra" ] && is_done runtime; }; then exit 0; fi
 
-if [ "$(.venv/bin/python -c "$describe" 2>/dev/null)" != "$base" ]; then
+# pip is the last thing that venv makes: without it somebody was interrupted.
+if [ ! -x .venv/bin/pip ] || [ "$(.venv/bin/python -c "$describe" 2>/dev/null)" != "$base" ]; then
   say "making .venv with Python $version"
   "$python" -m venv --clear .venv
 fi

@@ -94,6 +94,7 @@ def test_installs_once_and_again_when_the_pins_change(machine: Machine) -> None:
     machine.install("noting", f'[ "$1" = -m ] || exec {sys.executable} "$@"; echo "$*" >>installs')
     (machine.checkout / ".venv/bin").mkdir(parents=True)
     (machine.checkout / ".venv/bin/python").symlink_to(machine.programs / "noting")
+    (machine.checkout / ".venv/bin/pip").symlink_to(machine.programs / "noting")
 
     def count_installs() -> int:
         outcome = machine.set_up("runtime")
