@@ -41,7 +41,7 @@ def explain_unknown(command: click.Command, words: list[str]) -> str | None:
 
 @pytest.fixture(scope="module")
 def program() -> click.Command:
-    from node.cli import root
+    from node.cli.groups import root
 
     return root
 
