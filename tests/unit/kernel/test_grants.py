@@ -39,8 +39,8 @@ def sign_raw(grant_list: GrantList, key: SigningKey = OWNER) -> Signed:
 
 
 def plain(**changes: Any) -> GrantList:
-    fields = {"owner": OWNER.public_key, "sequence": 1, "grants": [grant()], "seal_public_key": SEAL_KEY}
-    return GrantList(**(fields | changes))
+    fields: dict[str, Any] = {"owner": OWNER.public_key, "sequence": 1, "grants": [grant()]}
+    return GrantList(**({"seal_public_key": SEAL_KEY} | fields | changes))
 
 
 def refuse(signed: Signed, reason: Reason) -> None:
@@ -138,7 +138,7 @@ def test_a_huge_payload_is_refused_before_anything_is_computed() -> None:
 
 
 def test_a_role_of_a_later_version_does_no_harm() -> None:
-    later = plain(grants=[Grant(device=DEVICE, roles=[ROLE_READ, 77])])  # type: ignore[list-item]
-    grant_list = verify_grant_list(sign_raw(later), DEV)
+    roles: Any = [ROLE_READ, 77]
+    grant_list = verify_grant_list(sign_raw(plain(grants=[Grant(device=DEVICE, roles=roles)])), DEV)
     assert is_granted(grant_list, DEVICE, ROLE_READ, 0)
     assert not is_granted(grant_list, DEVICE, ROLE_WORK, 0)

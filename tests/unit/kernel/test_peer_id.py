@@ -1,9 +1,11 @@
+import random
 import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from nacl.bindings import crypto_sign_seed_keypair
 
 from kernel.errors import InvalidRecord, Reason
 from kernel.peer_id import decode_peer_id, encode_peer_id
@@ -31,10 +33,6 @@ def test_vectors(load_vectors: Callable[[str], Any]) -> None:
 
 
 def test_libp2p_gives_the_same(load_vectors: Callable[[str], Any]) -> None:
-    import random
-
-    from nacl.bindings import crypto_sign_seed_keypair
-
     rng = random.Random(2026)
     keys = [crypto_sign_seed_keypair(rng.randbytes(32))[0] for _ in range(200)]
     lines = subprocess.run(

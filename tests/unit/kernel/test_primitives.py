@@ -9,6 +9,8 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from nacl import bindings
 from nacl.exceptions import BadSignatureError
 
+from kernel.sealing import compute_x25519_public
+
 Load = Callable[[str], Any]
 
 
@@ -77,7 +79,5 @@ def test_argon2id_agrees_with_an_implementation_that_passes_rfc_9106(load_vector
 
 @pytest.mark.parametrize("size", [0, 31, 33])
 def test_the_library_itself_does_not_check_x25519_sizes_so_we_do(size: int) -> None:
-    from kernel.sealing import compute_x25519_public
-
     with pytest.raises(ValueError, match="X25519"):
         compute_x25519_public(bytes(size))

@@ -42,7 +42,7 @@ def test_vectors(load_vectors: Callable[[str], Any]) -> None:
 def test_domain_network_fork_and_payload_all_count() -> None:
     signed = KEY.sign(Domain.POLICY, DEV, b"payload")
     assert verify_signed(signed, Domain.POLICY, DEV) == b"payload"
-    wrong = [(domain, DEV) for domain in Domain if domain is not Domain.POLICY]
+    wrong: list[tuple[Domain, Network]] = [(d, DEV) for d in Domain if d is not Domain.POLICY]
     wrong += [(Domain.POLICY, OTHER_ID), (Domain.POLICY, OTHER_FORK)]
     for domain, network in wrong:
         with pytest.raises(InvalidRecord) as caught:
