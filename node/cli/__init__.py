@@ -1,0 +1,38 @@
+"""The command line, `lucid-node`.
+
+Each command stands in a module of its own, loaded when it is used; libraries that take long to load are
+imported by the functions that need them. The command line holds no keys: what makes or changes keys runs in
+a short-lived child (`node/identity/ceremony.py`), and the daemon does the rest.
+"""
+
+import sys
+
+from node.cli.errors import CommandFailed, report, report_interrupt
+
+
+def main() -> None:
+    """Entry point of `lucid-node`."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command line; returns the exit code of the process."""
+    import click
+
+    from kernel.errors import LucidError
+    from node.cli.groups import root
+
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    as_json = "--json" in own
+    try:
+        code = root.main(args=arguments, prog_name="lucid-node", standalone_mode=False)
+        sys.stdout.flush()
+    except (click.ClickException, LucidError, CommandFailed) as error:
+        return report(error, as_json=as_json)
+    except (click.Abort, KeyboardInterrupt):
+        return report_interrupt()
+    except BrokenPipeError:
+        # Whoever read the output has gone. Python would complain once more when it flushes at the end.
+        sys.stdout = None
+        return 1
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,137 @@
+"""Every field that commands print with --json, with its meaning: the one table.
+
+`docs/cli.md` is made from it, and a test compares it with what the commands print.
+"""
+
+Fields = dict[str, str]
+
+SESSION: Fields = {
+    "session_id": "ID of the session, as a UUID",
+    "state": "`recording`, `interrupted`, `complete` or `deleted`",
+    "kind": "`file`, `directory`, `stream` or `terminal`; `unspecified` once deleted",
+    "name": "what the user called it",
+    "tags": "the user's words for it, an array",
+    "source": "path of the file or directory",
+    "command": "command and arguments of a terminal session, an array",
+    "user": "user who recorded it",
+    "uid": "number of that user, as the kernel told it",
+    "host": "machine on which it was recorded",
+    "tty": "terminal on which it was recorded",
+    "started": "time, ISO 8601 in UTC",
+    "ended": "time; null while it is not complete",
+    "last_change": "time of the last change",
+    "chunks": "sealed chunks",
+    "plaintext_bytes": "bytes of the source that are sealed",
+    "stored_bytes": "bytes of the sealed chunks on disk",
+    "lost_bytes": "bytes of the source that are known to be lost",
+    "gaps": "places where something may be missing",
+    "root": "root of the Merkle tree over the chunks, in hexadecimal",
+    "checkpoints": "signed checkpoints",
+    "held": "is it under legal hold?",
+    "retain_until": "time after which the node erases it; null keeps it",
+    "reason": "why it is interrupted; else empty",
+    "exit_status": "of the recorded command; null if there is none",
+    "manifest_hash": "BLAKE3 of the manifest, in hexadecimal; empty while it is not complete",
+    "device": "Ed25519 public key of the device that recorded it, in hexadecimal",
+    "readable": "can this node read it?",
+    "incidents": "what was found wrong with it: an array of {`time`, `what`}",
+}
+
+RECORDED: Fields = {
+    "session_id": SESSION["session_id"],
+    "state": SESSION["state"],
+    "root": SESSION["root"],
+    "chunks": SESSION["chunks"],
+    "plaintext_bytes": SESSION["plaintext_bytes"],
+    "stored_bytes": SESSION["stored_bytes"],
+}
+
+_FINDINGS = "what is wrong, an array of {`chunk`, `what`}; `chunk` is null if it concerns none"
+
+COMMAND_FIELDS: dict[str, Fields] = {
+    "init": {
+        "peer_id": "ID of the node",
+        "owner_id": "Ed25519 public key of the owner, in hexadecimal",
+        "network": "network that the node belongs to",
+        "home": "where the node lives",
+        "recovery_phrase": "the 24 words, shown this once",
+    },
+    "id": {
+        "peer_id": "ID of the node",
+        "owner_id": "Ed25519 public key of the owner, in hexadecimal",
+        "device": "Ed25519 public key of the node, in hexadecimal",
+        "network": "network that the node belongs to",
+        "home": "where the node lives",
+    },
+    "status": {
+        "version": "version of the daemon",
+        "peer_id": "ID of the node",
+        "owner_id": "Ed25519 public key of the owner, in hexadecimal",
+        "network": "network that the node belongs to",
+        "started": "time at which the daemon started, ISO 8601 in UTC",
+        "pid": "process ID of the daemon",
+        "serving": "can it record?",
+        "problems": "what is wrong, an array of texts",
+        "blob_bytes": "exact sum of the lengths of all sealed chunks on disk",
+        "journal_bytes": "exact sum of the lengths of all journals on disk",
+        "index_bytes": "what the index takes on disk",
+        "quota_bytes": "most bytes that blobs and journals may take; 0: no limit",
+        "disk_free_bytes": "free bytes on the disk of the store",
+        "sessions_recording": "sessions being recorded",
+        "sessions_interrupted": "sessions that wait for `session recover`",
+        "sessions_complete": "complete sessions",
+        "metrics_address": "loopback address that serves metrics",
+    },
+    "doctor": {
+        "home": "where the node lives",
+        "healthy": "is nothing wrong?",
+        "checks": "an array of {`name`, `state`, `what`, `hint`}; `state` is `ok`, `note` or `wrong`",
+        "rebuilt": "what `--rebuild` did, an array of texts",
+    },
+    "passphrase change": {"peer_id": "ID of the node", "home": "where the node lives"},
+    "service install": {"unit": "path of the unit file", "commands": "what to run next, an array"},
+    "service uninstall": {
+        "unit": "path of the unit file that was removed",
+        "commands": "what to run next, an array",
+    },
+    "session record": RECORDED,
+    "session list": {"sessions": "an array of sessions, the newest last; fields as for `session show`"},
+    "session show": SESSION
+    | {
+        "policy": "control policy, as signed; null once deleted",
+        "manifest": "manifest, as signed; null while it is not complete",
+    },
+    "session verify": {
+        "session_id": SESSION["session_id"],
+        "state": SESSION["state"],
+        "valid": "is everything there, and as it was recorded?",
+        "root": SESSION["root"],
+        "chunks": "chunks that were checked",
+        "plaintext_bytes": "bytes of the source in them",
+        "checkpoints": "signed checkpoints that were checked",
+        "checkpoint_time": "time of the last signed checkpoint",
+        "gaps": SESSION["gaps"],
+        "lost_bytes": SESSION["lost_bytes"],
+        "findings": _FINDINGS,
+    },
+    "session get": {
+        "session_id": SESSION["session_id"],
+        "output": "path that was written",
+        "plaintext_bytes": "bytes that were written",
+        "findings": _FINDINGS,
+    },
+    "session export": {
+        "session_id": SESSION["session_id"],
+        "output": "path that was written",
+        "plaintext_bytes": "bytes that were written",
+        "findings": _FINDINGS,
+    },
+    "session recover": {
+        "resumed": "outcome of `--resume`, fields as for `session record`; null otherwise",
+        "finalized": "an array of the sessions that were finalized; fields as for `session list`",
+    },
+    "session delete": {"session_id": SESSION["session_id"], "freed_bytes": "bytes that were freed on disk"},
+    "session hold": SESSION,
+    "session release": SESSION,
+}
+"""Fields by command. `run`, `session play` and `completion` print no JSON document: their output is what it is."""

@@ -1,0 +1,61 @@
+"""Options that commands share."""
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from node.home import Home, find_home
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """A command with --home and --json; its function gets `home` and `as_json`."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        with_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(function)
+        with_home = click.option(
+            "--home",
+            metavar="DIR",
+            callback=_get_home,
+            help="Where the node lives [default: $LUCID_HOME or ~/.lucid].",
+        )(with_json)
+        return click.command(name, help="", **settings)(with_home)
+
+    return decorate
+
+
+def _get_home(context: click.Context, _parameter: click.Parameter, value: str | None) -> Home | None:
+    if context.resilient_parsing:
+        return None
+    above = context.find_root().params.get("home_default")
+    return find_home(value if value is not None else above, os.environ)
+
+
+class Size(click.ParamType[int]):
+    """A size such as "20G", in bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """See `click.ParamType`."""
+        from node.units import parse_size
+
+        return value if isinstance(value, int) else parse_size(value)
+
+
+class Duration(click.ParamType[int]):
+    """A duration such as "90d", in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """See `click.ParamType`."""
+        from node.units import parse_duration
+
+        return value if isinstance(value, int) else parse_duration(value)
+
+
+session_argument = click.argument("session", metavar="ID")

@@ -1,0 +1,40 @@
+"""Progress on a terminal: a bar with rate and time left on standard error; into anything else, silence."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+OnProgress = Callable[[int, int], None]
+
+
+@contextmanager
+def show_progress(what: str, *, quiet: bool) -> Iterator[OnProgress]:
+    """Gives a function that takes bytes done and bytes in all (0: unknown).
+
+    Args:
+        what: stands before the bar.
+        quiet: True shows nothing.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total or None)

@@ -1,0 +1,221 @@
+"""`lucid-node session record`."""
+
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from node.cli.options import Duration, command
+
+if TYPE_CHECKING:
+    from lucid.v1 import data_pb2
+    from node.cli.progress import OnProgress
+    from node.client.recording import RecordRequest
+    from node.home import Home
+
+STANDARD_INPUT = "-"
+_COMMAND_KEY = "node.cli.session_record.command"
+_FAILURE_CHOICES = ("continue", "stop")
+
+
+class RecordCommand(click.Command):
+    """`record` takes a source, or a command behind "--"; which of the two shows only before click parses."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See `click.Command`."""
+        own, _, recorded = _split(args)
+        ctx.meta[_COMMAND_KEY] = recorded
+        return super().parse_args(ctx, own)
+
+
+def _split(arguments: list[str]) -> tuple[list[str], bool, list[str]]:
+    if "--" not in arguments:
+        return arguments, False, []
+    place = arguments.index("--")
+    return arguments[:place], True, arguments[place + 1 :]
+
+
+@command("record", cls=RecordCommand)
+@click.argument("source", metavar="[FILE | DIR | - | -- CMD...]", required=False)
+@click.option("--name", default="", help="What to call it [default: its source].")
+@click.option("--tag", "tags", metavar="TAG", multiple=True, help="A word to find it by; may be given again.")
+@click.option(
+    "--retain", type=Duration(), default=0, help="How long to keep it, such as 90d [default: the node's]."
+)
+@click.option("--record-input/--no-record-input", default=None, help="Terminal: record what is typed, too.")
+@click.option(
+    "--on-recording-failure", type=click.Choice(_FAILURE_CHOICES), help="Terminal: what to do then."
+)
+@click.option("--no-pty", is_flag=True, help="Terminal: run CMD on pipes, 8-bit clean, for scp or rsync.")
+@click.pass_context
+def record_command(
+    context: click.Context,
+    home: "Home",
+    source: str | None,
+    name: str,
+    tags: tuple[str, ...],
+    retain: int,
+    record_input: bool | None,
+    on_recording_failure: str | None,
+    no_pty: bool,
+    as_json: bool,
+) -> int:
+    """Records a source; without one, a shell in this terminal."""
+    from kernel.errors import UsageError
+    from node.client.recording import RecordRequest
+    from node.control.client import check_daemon
+
+    recorded: list[str] = context.meta[_COMMAND_KEY]
+    if source is not None and recorded:
+        raise UsageError("both a source and a command are given", hint="Record one of them.")
+    if source is not None:
+        if no_pty or record_input is not None or on_recording_failure is not None:
+            raise UsageError("--no-pty, --record-input and --on-recording-failure are for terminal sessions")
+        check_daemon(home)
+        request = RecordRequest(name=name, tags=tags, retain_s=retain)
+        return record_source(home, source, request, as_json=as_json)
+    return record_shell(
+        home,
+        recorded,
+        name=name,
+        tags=tags,
+        retain_s=retain,
+        record_input=record_input,
+        on_recording_failure=on_recording_failure,
+        has_pty=not no_pty,
+        as_json=as_json,
+    )
+
+
+def record_source(home: "Home", source: str, request: "RecordRequest", *, as_json: bool) -> int:
+    """Records a file, a directory or standard input; returns the exit code."""
+    from node.cli.progress import show_progress
+
+    unreadable: list[tuple[str, str]] = []
+    with show_progress("Recording", quiet=as_json) as show:
+        done = _record_kind(home, source, request, show, unreadable)
+    for path, why in unreadable:
+        _print_unreadable(path, why)
+    print_recorded(done, as_json=as_json)
+    return 1 if unreadable else 0
+
+
+def _record_kind(
+    home: "Home",
+    source: str,
+    request: "RecordRequest",
+    show: "OnProgress",
+    unreadable: list[tuple[str, str]],
+) -> "data_pb2.RecordingDone":
+    from kernel.errors import LocalError, NotFound
+    from lucid.v1.data_pb2 import TransferProgress
+    from node.client.recording import record_directory, record_file, record_stream
+
+    def on_progress(progress: TransferProgress) -> None:
+        show(progress.plaintext_bytes, progress.total_bytes)
+
+    if source == STANDARD_INPUT:
+        return record_stream(home.data_socket, sys.stdin.fileno(), request, on_progress)
+    path = Path(source).absolute()
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            return record_file(home.data_socket, path, request, on_progress)
+        if stat.S_ISDIR(mode):
+            outcome = record_directory(
+                home.data_socket,
+                path,
+                request,
+                on_progress,
+                lambda entry, why: unreadable.append((entry, why)),
+            )
+            return outcome.done
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"there is no file or directory {source}",
+            hint=f"To record a command, write: lucid-node session record -- {source}",
+        ) from error
+    except OSError as error:
+        raise LocalError(f"{source} cannot be read: {error.strerror}") from error
+    try:
+        return record_stream(home.data_socket, descriptor, request, on_progress)
+    finally:
+        os.close(descriptor)
+
+
+def record_shell(
+    home: "Home",
+    recorded: list[str],
+    *,
+    name: str = "",
+    tags: tuple[str, ...] = (),
+    retain_s: int = 0,
+    record_input: bool | None = None,
+    on_recording_failure: str | None = None,
+    has_pty: bool = True,
+    session_id: bytes = b"",
+    as_json: bool,
+) -> int:
+    """Records a command, or the user's shell, in this terminal; returns the exit status of the command."""
+    from node.cli.errors import show_error
+    from node.client.config import OnRecordingFailure, load_client_config
+    from node.terminal.recorder import TerminalOptions, record_terminal
+
+    config = load_client_config(os.environ)
+    options = TerminalOptions(
+        name=name or config.name,
+        tags=tags or config.tags,
+        retain_s=retain_s,
+        record_input=config.record_input if record_input is None else record_input,
+        on_recording_failure=OnRecordingFailure(on_recording_failure or config.on_recording_failure),
+        has_pty=has_pty,
+        session_id=session_id,
+    )
+    outcome = record_terminal(home.data_socket, recorded or [os.environ.get("SHELL") or "/bin/sh"], options)
+    if outcome.done is not None:
+        print_recorded(outcome.done, as_json=as_json, to_error=not as_json)
+    if outcome.failure:
+        show_error("RecordingFailed", outcome.failure, "", as_json=as_json)
+    return outcome.exit_status
+
+
+def describe_recorded(done: "data_pb2.RecordingDone") -> dict[str, Any]:
+    """A finished recording as JSON."""
+    from node.cli.output import format_id, state_name
+
+    return {
+        "session_id": format_id(done.session_id),
+        "state": state_name(done.state),
+        "root": done.root.hex(),
+        "chunks": done.chunks,
+        "plaintext_bytes": done.plaintext_bytes,
+        "stored_bytes": done.stored_bytes,
+    }
+
+
+def print_recorded(done: "data_pb2.RecordingDone", *, as_json: bool, to_error: bool = False) -> None:
+    """Prints what was recorded; to standard error where standard output is the recorded command's."""
+    import json
+
+    from node.cli.output import format_id, state_name
+    from node.units import format_size
+
+    if as_json:
+        text = json.dumps(describe_recorded(done))
+    else:
+        text = (
+            f"Recorded session {format_id(done.session_id)} ({state_name(done.state)}):"
+            f" {format_size(done.plaintext_bytes)} in {done.chunks} chunks,"
+            f" {format_size(done.stored_bytes)} stored\nRoot {done.root.hex()}"
+        )
+    print(text, file=sys.stderr if to_error else sys.stdout)
+
+
+def _print_unreadable(path: str, why: str) -> None:
+    from node.cli.output import printable
+
+    print(f"Not recorded: {printable(path)}: {printable(why)}", file=sys.stderr)

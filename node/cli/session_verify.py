@@ -1,0 +1,75 @@
+"""`lucid-node session verify`."""
+
+from typing import TYPE_CHECKING, Any
+
+from node.cli.options import command, session_argument
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lucid.v1 import control_pb2, data_pb2
+    from node.home import Home
+
+VERIFICATION_FAILED = 3
+
+
+@command("verify")
+@session_argument
+def verify_command(home: "Home", session: str, as_json: bool) -> int:
+    """Checks a session, also while it is being recorded."""
+    from node.cli.output import emit
+    from node.cli.progress import show_progress
+    from node.control.client import ControlClient
+
+    with ControlClient(home) as client, show_progress("Verifying", quiet=as_json) as on_progress:
+        result = client.verify_session(session, on_progress)
+    emit(describe_result(result), format_result(result), as_json=as_json)
+    return 0 if result.valid else VERIFICATION_FAILED
+
+
+def describe_findings(findings: "Sequence[data_pb2.Finding]") -> list[dict[str, Any]]:
+    """Findings as JSON."""
+    return [{"chunk": one.index if one.has_index else None, "what": one.what} for one in findings]
+
+
+def format_finding(finding: "data_pb2.Finding") -> str:
+    """A finding for people."""
+    return f"chunk {finding.index}: {finding.what}" if finding.has_index else finding.what
+
+
+def describe_result(result: "control_pb2.VerifyResult") -> dict[str, Any]:
+    """The result as JSON."""
+    from node.cli.output import format_id, iso_time, state_name
+
+    return {
+        "session_id": format_id(result.session_id),
+        "state": state_name(result.state),
+        "valid": result.valid,
+        "root": result.root.hex(),
+        "chunks": result.chunks,
+        "plaintext_bytes": result.plaintext_bytes,
+        "checkpoints": result.checkpoints,
+        "checkpoint_time": iso_time(result.checkpoint_ns),
+        "gaps": result.gaps,
+        "lost_bytes": result.lost_bytes,
+        "findings": describe_findings(result.findings),
+    }
+
+
+def format_result(result: "control_pb2.VerifyResult") -> str:
+    """The result for people."""
+    from node.cli.output import format_facts, format_id, format_time, state_name
+    from node.units import format_size
+
+    facts = [
+        ("Verification", "PASSED" if result.valid else "FAILED"),
+        ("Session", f"{format_id(result.session_id)} ({state_name(result.state)})"),
+        (
+            "Checked",
+            f"{result.chunks} chunks, {format_size(result.plaintext_bytes)}, {result.checkpoints} checkpoints",
+        ),
+        ("Last checkpoint", format_time(result.checkpoint_ns)),
+        ("Root", result.root.hex()),
+        ("Gaps", f"{result.gaps} ({result.lost_bytes} bytes known to be lost)" if result.gaps else ""),
+    ]
+    return format_facts(facts + [("Finding", format_finding(one)) for one in result.findings])
