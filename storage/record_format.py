@@ -8,16 +8,17 @@ So a value that rotted, was cut or extended, or stands under another key or in a
 for one. Keys have 1…255 bytes, values at most 16 MiB.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from blake3 import blake3
 
-from kernel.errors import StoreDamaged, UsageError
+from kernel.errors import Conflict, StoreDamaged, UsageError
 from kernel.ports import Operation, Put
 
 CHECKSUM_BYTES = 16
 MAX_KEY_BYTES = 255
 MAX_VALUE_BYTES = 16 << 20
+REBUILD_HINT = "run `lucid-node doctor --rebuild` to remake the index from the journals"
 
 
 def compute_table_key(table: str) -> bytes:
@@ -36,6 +37,33 @@ def decode_value(table_key: bytes, key: bytes, stored: bytes) -> bytes | None:
     return value if checksum == _compute_checksum(table_key, key, value) else None
 
 
+def open_value(table: str, table_key: bytes, key: bytes, stored: bytes | None) -> bytes | None:
+    """The value of a record that is to be read, None if there is no such record.
+
+    Raises:
+        StoreDamaged: the checksum does not hold.
+    """
+    if stored is None:
+        return None
+    value = decode_value(table_key, key, stored)
+    if value is None:
+        raise get_damage(table, key)
+    return value
+
+
+def check_expected(
+    table: str, table_key: bytes, key: bytes, stored: bytes | None, expected: bytes | None
+) -> None:
+    """Compares what is stored with what an `Expect` says.
+
+    Raises:
+        Conflict: they differ.
+        StoreDamaged: the checksum does not hold.
+    """
+    if open_value(table, table_key, key, stored) != expected:
+        raise Conflict(f"record {key.hex()} of table {table} was changed by somebody else meanwhile")
+
+
 def check_key(key: bytes) -> None:
     """Refuses keys that are empty or too long.
 
@@ -46,23 +74,43 @@ def check_key(key: bytes) -> None:
         raise UsageError(f"a key has 1 to {MAX_KEY_BYTES} bytes, not {len(key)}")
 
 
-def check_operations(operations: Sequence[Operation]) -> None:
-    """Refuses keys and values of impossible length, before anything is applied.
+def check_operations(operations: Sequence[Operation], tables: Collection[str]) -> None:
+    """Refuses unknown tables, and keys and values of impossible length, before anything is applied.
 
     Raises:
         UsageError: see above.
     """
     for operation in operations:
+        if operation.table not in tables:
+            raise get_unknown_table(operation.table)
         check_key(operation.key)
         if isinstance(operation, Put) and len(operation.value) > MAX_VALUE_BYTES:
             raise UsageError(f"a value has at most {MAX_VALUE_BYTES} bytes, not {len(operation.value)}")
+
+
+def compute_range(prefix: bytes, start: bytes, *, reverse: bool) -> tuple[bytes, bytes | None]:
+    """The keys that a scan walks over, in whichever direction: from the first one to below the second.
+
+    None stands for no upper end. See `Records.scan` for the arguments.
+
+    Raises:
+        UsageError: prefix or start is longer than a key.
+    """
+    if max(len(prefix), len(start)) > MAX_KEY_BYTES:
+        raise UsageError(f"a key has at most {MAX_KEY_BYTES} bytes")
+    beyond = _compute_successor(prefix)
+    if not reverse:
+        return max(prefix, start), beyond
+    if start and (beyond is None or start < beyond):
+        beyond = start + b"\0"
+    return prefix, beyond
 
 
 def get_damage(table: str, key: bytes) -> StoreDamaged:
     """The error that names a damaged record."""
     return StoreDamaged(
         f"record {key.hex()} of table {table} is damaged",
-        hint="run `lucid-node doctor --rebuild` to remake the index from the journals",
+        hint=REBUILD_HINT,
     )
 
 
@@ -73,3 +121,9 @@ def get_unknown_table(table: str) -> UsageError:
 
 def _compute_checksum(table_key: bytes, key: bytes, value: bytes) -> bytes:
     return blake3(len(key).to_bytes(2, "big") + key, key=table_key).update(value).digest(CHECKSUM_BYTES)
+
+
+def _compute_successor(prefix: bytes) -> bytes | None:
+    """The least key above all that begin with `prefix`; None if there is none."""
+    shortened = prefix.rstrip(b"\xff")
+    return shortened[:-1] + bytes([shortened[-1] + 1]) if shortened else None
