@@ -1,0 +1,79 @@
+"""What every recording says about itself at its start."""
+
+import os
+import pwd
+import socket
+import sys
+from dataclasses import dataclass
+
+from kernel.errors import UsageError
+from lucid.v1.data_pb2 import ClientFrame, ContinueRecording, StartRecording
+from lucid.v1.session_pb2 import Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRequest:
+    """What the user says about a recording.
+
+    Attributes:
+        name: what it is called; the source's name if empty.
+        tags: words to find it by.
+        retain_s: seconds until the node may erase it; 0 keeps it.
+        session_id: 16 bytes: go on in this interrupted session by order of the owner; empty: a new one.
+    """
+
+    name: str = ""
+    tags: tuple[str, ...] = ()
+    retain_s: int = 0
+    session_id: bytes = b""
+
+
+def describe_origin() -> Metadata:
+    """User, host and terminal as this process sees them. The daemon checks the user by itself."""
+    uid = os.getuid()
+    try:
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        user = str(uid)
+    return Metadata(
+        user=user, host=socket.gethostname(), tty=_get_terminal(), term=os.environ.get("TERM", "")
+    )
+
+
+def build_request(request: RecordRequest, metadata: Metadata, *, records_input: bool = False) -> ClientFrame:
+    """The first frame of a recording.
+
+    Args:
+        request: what the user says.
+        metadata: what the recorder knows; name and tags are filled in.
+        records_input: terminal input is part of the recording.
+
+    Raises:
+        UsageError: the session ID is none, or a text cannot be sent.
+    """
+    if request.session_id:
+        if len(request.session_id) != 16:
+            raise UsageError("a session ID has 16 bytes")
+        return ClientFrame(continue_recording=ContinueRecording(session_id=request.session_id))
+    try:
+        metadata.name = request.name or metadata.name
+        metadata.tags.extend(request.tags)
+    except ValueError as error:
+        raise UsageError(f"the name or a tag is no text: {error}") from error
+    return ClientFrame(
+        start=StartRecording(
+            kind=metadata.kind, metadata=metadata, retain_s=request.retain_s, records_input=records_input
+        )
+    )
+
+
+def clean_text(text: str) -> str:
+    """`text` without the lone surrogates that stand for bytes of file names that are no UTF-8."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _get_terminal() -> str:
+    for stream in (sys.__stdin__, sys.__stdout__, sys.__stderr__):
+        if stream is not None and stream.isatty():
+            return os.ttyname(stream.fileno())
+    return ""
