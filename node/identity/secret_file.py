@@ -28,11 +28,14 @@ def read_regular_file(path: Path, max_bytes: int) -> tuple[bytes, int]:
     try:
         # Non-blocking: opening a named pipe that nobody writes would wait for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise UsageError(f"{path} is no regular file")
-            contents = file.read(max_bytes + 1)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                contents = file.read(max_bytes + 1)
+        finally:
+            os.close(descriptor)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFound(f"{path} does not exist") from error
     except OSError as error:
@@ -104,10 +107,12 @@ def _sweep(path: Path) -> None:
 
 def _write_synced(path: Path, contents: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(contents)
-        file.flush()
+    try:
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(contents)
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _name_new(temporary: Path, path: Path) -> None:
