@@ -30,8 +30,8 @@ COMMANDS: "Table" = {
     },
     "completion": ("node.cli.completion", "Print the completion script of a shell."),
 }
-"""Commands by name: module and one line of help; groups are tables themselves. The function in the module has the name
-of the command."""
+"""Commands by name: module and one line of help; groups are tables themselves. A module calls its command
+`<name>_command`."""
 
 GROUP_HELP = {
     "passphrase": "The passphrase of the keystore.",

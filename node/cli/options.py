@@ -22,7 +22,8 @@ def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.
             callback=_get_home,
             help="Where the node lives [default: $LUCID_HOME or ~/.lucid].",
         )(with_json)
-        return click.command(name, help="", **settings)(with_home)
+        made: click.Command = click.command(name, help="", **settings)(with_home)
+        return made
 
     return decorate
 

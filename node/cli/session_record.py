@@ -13,7 +13,7 @@ from node.cli.options import Duration, command
 if TYPE_CHECKING:
     from lucid.v1 import data_pb2
     from node.cli.progress import OnProgress
-    from node.client.recording import RecordRequest
+    from node.client.request import RecordRequest
     from node.home import Home
 
 STANDARD_INPUT = "-"
@@ -65,7 +65,7 @@ def record_command(
 ) -> int:
     """Records a source; without one, a shell in this terminal."""
     from kernel.errors import UsageError
-    from node.client.recording import RecordRequest
+    from node.client.request import RecordRequest
     from node.control.client import check_daemon
 
     recorded: list[str] = context.meta[_COMMAND_KEY]

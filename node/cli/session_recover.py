@@ -80,7 +80,7 @@ def resume_session(
     from lucid.v1 import session_pb2
     from node.cli.output import state_name
     from node.cli.session_record import STANDARD_INPUT, record_shell, record_source
-    from node.client.recording import RecordRequest
+    from node.client.request import RecordRequest
 
     if info.state != session_pb2.STATE_INTERRUPTED:
         raise Conflict(f"the session is {state_name(info.state)}: there is nothing to resume")

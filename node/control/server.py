@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 import grpc
@@ -26,7 +26,7 @@ HEALTH_EVERY_S = 0.5
 STOP_GRACE_S = 2.0
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 
-Handler = grpc.RpcMethodHandler[Any, Any]
+MaybeHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 Behavior = Callable[[Any, Any], Any]
 
 
@@ -43,9 +43,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[MaybeHandler]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
+    ) -> MaybeHandler:
         """See `grpc.aio.ServerInterceptor`."""
         handler = await continuation(handler_call_details)
         service, _, method = handler_call_details.method.lstrip("/").partition("/")

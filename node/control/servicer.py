@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import TypeAlias
 
 import grpc
 
@@ -12,7 +13,7 @@ from node.compose import Node
 
 PROGRESS_EVERY_S = 0.2
 
-Context = grpc.aio.ServicerContext[object, object]
+Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
 
 
 class ControlServicer(control_pb2_grpc.ControlServicer):

@@ -1,0 +1,203 @@
+"""The daemon: unlocks the keys, opens the store, composes the node, serves it, and ends well.
+
+Order of a start: home checked → configuration → keys unlocked → home locked → store opened → node composed and
+recovered → sockets → ready. SIGTERM and SIGINT end it well: nothing new is accepted, recordings are synced and
+interrupted, everything is closed; a second signal ends it at once, which the store survives.
+"""
+
+import asyncio
+import os
+import resource
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from kernel.errors import Conflict
+from kernel.sealing import compute_x25519_public
+from node.adapters import ThreadOffload
+from node.compose import Node, compose
+from node.config import NodeConfig, load_config
+from node.data.server import DataServer
+from node.home import Home, check_initialised, check_private, lock_home
+from node.identity.keystore import Keystore, open_keystore
+from node.identity.unlock import get_passphrase
+from node.logs import Logger, make_logger
+from node.metrics import MetricsServer, NodeMetrics
+from node.notify import Notifier
+from node.opening import WrapFiles, keep_files, open_ports
+from session.access import RecorderKeys
+
+SHUTDOWN_TIMEOUT_S = 60.0
+UMASK = 0o077
+# What gRPC takes proxies from: a daemon that must reach nothing but Tor obeys none of them.
+PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy", "all_proxy", "no_grpc_proxy", "no_proxy")
+
+
+def run_daemon(
+    home: Home, environment: Mapping[str, str], flags: Mapping[str, str | None], passphrase_file: Path | None
+) -> int:
+    """Runs the node of a home until a signal ends it; returns the exit code.
+
+    Raises:
+        LucidError: it cannot start.
+    """
+    harden_process()
+    check_initialised(home)
+    check_private(home)
+    config = load_config(home, environment, flags)
+    keystore = open_keystore(home.keystore, get_passphrase(passphrase_file, environment))
+    check_network(config, keystore)
+    log = make_logger(config.log_level, config.log_format)
+    with lock_home(home):
+        asyncio.run(serve(config, get_recorder_keys(keystore), log, Notifier(environment)))
+    return 0
+
+
+def harden_process() -> None:
+    """No core dumps, no proxies, no permissions for others, as many descriptors as allowed."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    for name in list(os.environ):
+        if name.lower() in PROXY_VARIABLES:
+            del os.environ[name]
+    os.umask(UMASK)
+
+
+def check_network(config: NodeConfig, keystore: Keystore) -> None:
+    """Checks that the node was set up for the network of the configuration.
+
+    Raises:
+        Conflict: it was set up for another one.
+    """
+    if keystore.identity.network.name != config.network:
+        raise Conflict(
+            f"the node was set up for the network {keystore.identity.network.name}, not for {config.network}",
+            hint="Correct the setting `network`, or set up another home for the other network.",
+        )
+
+
+def get_recorder_keys(keystore: Keystore) -> RecorderKeys:
+    """The keys with which this device records, and, if it may, reads."""
+    identity = keystore.identity
+    return RecorderKeys(
+        network=identity.network,
+        device=keystore.device.identity,
+        owner=identity.owner,
+        reader=identity.grant_list.seal_public_key,
+        reading={compute_x25519_public(private): private for private in keystore.seal_keys.values()},
+    )
+
+
+async def serve(
+    config: NodeConfig,
+    keys: RecorderKeys,
+    log: Logger,
+    notifier: Notifier,
+    *,
+    wrap_files: WrapFiles = keep_files,
+) -> None:
+    """Serves a node until a signal comes. Whoever calls holds the home's lock.
+
+    Args:
+        config: of the node.
+        keys: of the node.
+        log: where it logs.
+        notifier: to the service manager.
+        wrap_files: see `open_ports`.
+
+    Raises:
+        LucidError: it cannot start.
+    """
+    stopped = _watch_signals(log)
+    metrics = NodeMetrics()
+    async with open_ports(config, metrics, wrap_files) as ports:
+        node = compose(keys, config, ports, metrics, log)
+        node.pid = os.getpid()
+        await node.start()
+        async with _serving(node):
+            notifier.send("READY=1")
+            status = node.status()
+            log.info("ready", peer_id=status.peer_id, pid=node.pid, metrics=node.metrics_address)
+            for problem in status.problems:
+                log.warning("problem", what=problem)
+            await _run_until(stopped, node, notifier)
+            log.info("stopping")
+            notifier.send("STOPPING=1")
+            node.health.stopping = True
+    log.info("stopped")
+
+
+@asynccontextmanager
+async def _serving(node: Node) -> AsyncIterator[None]:
+    """All sockets of a node. They close in reverse order: recordings end before the control API does."""
+    # gRPC is loaded here, after the process has been hardened.
+    from node.control.server import ControlServer
+
+    config = node.config
+    async with AsyncExitStack() as stack:
+        metrics = MetricsServer(node.metrics, node.refresh_metrics)
+        await metrics.start(config.metrics_listen)
+        stack.push_async_callback(metrics.stop)
+        node.metrics_address = metrics.address
+        control = ControlServer(node, config.home.control_socket)
+        await control.start()
+        stack.push_async_callback(control.stop)
+        stack.push_async_callback(node.stop)
+        paths = [(config.home.data_socket, False)]
+        if config.record_socket:
+            paths.append((Path(config.record_socket), True))
+        for path, may_only_record in paths:
+            data = DataServer(
+                node, path, may_only_record=may_only_record, make_offload=_make_transfer_offload
+            )
+            await data.start()
+            stack.push_async_callback(data.stop)
+        try:
+            yield
+        finally:
+            node.health.stopping = True
+
+
+def _make_transfer_offload() -> ThreadOffload:
+    return ThreadOffload("transfer", 1)
+
+
+async def _run_until(stopped: asyncio.Event, node: Node, notifier: Notifier) -> None:
+    """Maintains the node until it is to stop; fails if maintenance does."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(node.maintain())]
+        if notifier.watchdog_s:
+            tasks.append(group.create_task(_show_life(node, notifier)))
+        await stopped.wait()
+        for task in tasks:
+            task.cancel()
+
+
+async def _show_life(node: Node, notifier: Notifier) -> None:
+    while True:
+        notifier.send("WATCHDOG=1")
+        await node.ports.clock.sleep(notifier.watchdog_s)
+
+
+def _watch_signals(log: Logger) -> asyncio.Event:
+    """An event that the first signal sets; the second one ends the process."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if stopped.is_set():
+            log.warning("ended at once", signal=signal.Signals(number).name)
+            os._exit(128 + number)
+        stopped.set()
+        loop.call_later(SHUTDOWN_TIMEOUT_S, _give_up, log)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    return stopped
+
+
+def _give_up(log: Logger) -> None:
+    log.error("shutting down took too long; ended at once")
+    os._exit(1)
