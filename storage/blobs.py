@@ -4,8 +4,8 @@ Rules:
 - A blob is written to `blobs/unfinished/`, fsynced, renamed, its directory fsynced (and, once, those above
   it). So under its name a blob is whole or not there at all, and what `put` has returned survives a power
   cut.
-- Opening sweeps `blobs/unfinished/` and takes the sizes of all blobs into memory. Foreign names are left alone,
-  not counted.
+- Opening sweeps `blobs/unfinished/` and takes the sizes of all blobs into memory. Foreign names are left
+  alone, not counted.
 - Space is counted before the first byte is written; if a write fails, its unfinished file is removed, the
   space given back. Work on one ID is serialised, on different IDs it goes on side by side.
 - A blob that an earlier process left under its name was renamed but perhaps not made durable: the first

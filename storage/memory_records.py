@@ -2,7 +2,7 @@
 
 The object is the disk: it outlives the simulated process, and the next process is given the same one. A
 commit is one operation of the shared `Faults`: it is applied as a whole, and durable at once. If the
-process dies in it, or it fails, it was applied or not; if the disk is full, it was not.
+process dies in it, it was applied or not; if it fails or the disk is full, it was not.
 """
 
 from bisect import bisect_left
@@ -58,13 +58,13 @@ class MemoryRecords:
     async def commit(self, operations: Sequence[Operation]) -> None:
         """See `Records.commit`."""
         record_format.check_operations(operations, self._keys)
-        changed = {name: dict(rows) for name, rows in self._tables.items()}
+        changed = {operation.table: dict(self._tables[operation.table]) for operation in operations}
         for operation in operations:
             self._apply(changed, operation)
-        growth = _measure(changed) - _measure(self._tables)
+        growth = _measure(changed) - _measure({name: self._tables[name] for name in changed})
         verdict = self._faults.decide("commit", "records", max(growth, 0))
         if verdict.error is None or (verdict.happens and isinstance(verdict.error, Died)):
-            self._tables = changed
+            self._tables |= changed
             self._faults.used_bytes += growth
         if verdict.error:
             raise verdict.error
