@@ -96,7 +96,7 @@ def apply_fact(
         case "held":
             new.held = fact.held.held
         case "incident":
-            _remember(new.incidents, fact.incident)
+            _process_incident(new, fact.incident)
         case _:
             raise InvalidRecord(Reason.NOT_CONSISTENT, "a session is opened twice")
     return new, []
@@ -120,7 +120,14 @@ def _process_sealed(
         operations.append(
             Put(tables.CHUNKS, tables.chunk_key(session_id, entry.index), entry.SerializeToString())
         )
+    if sealed.HasField("incident"):
+        _process_incident(row, sealed.incident)
     return operations + _process_checkpoint(session_id, row, sealed.checkpoint)
+
+
+def _process_incident(row: session_pb2.SessionRow, incident: session_pb2.Incident) -> None:
+    row.pending_gap |= incident.gap
+    _remember(row.incidents, incident)
 
 
 def _process_checkpoint(

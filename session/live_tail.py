@@ -15,7 +15,10 @@ from kernel import aead
 from kernel.domains import Label
 from kernel.errors import InvalidRecord, Reason
 from kernel.kdf import derive
-from session.checkpoint import FrameDigest, hash_frame
+from kernel.ports import Journal
+from lucid.v1 import session_pb2
+from session import tables
+from session.checkpoint import FrameDigest, compute_tail_hash, hash_frame
 
 MAX_FRAME_BYTES = 512 << 10
 """Greatest piece of plaintext in one frame."""
@@ -85,3 +88,40 @@ class LiveTail:
     def digest(self) -> FrameDigest:
         """What a checkpoint says of these frames."""
         return self.index, self.frame_bytes, self._hasher.digest()
+
+
+def list_tails(journal: Journal, session_id: bytes, first_index: int) -> list[tuple[int, str]]:
+    """The streams of live frames of chunks from `first_index` on, in order."""
+    found = []
+    for stream in journal.streams(tables.session_prefix(session_id)):
+        index = tables.parse_tail_stream(session_id, stream)
+        if index is not None and index >= first_index:
+            found.append((index, stream))
+    return found
+
+
+async def find_tail_damage(journal: Journal, session_id: bytes, last: session_pb2.Checkpoint) -> str:
+    """What is wrong with the live frames that a checkpoint was signed over; "" if nothing.
+
+    Args:
+        journal: holds the frames.
+        session_id: the session.
+        last: its newest checkpoint; frames behind it are not looked at.
+    """
+    remaining, digests = last.tail_bytes, []
+    for index, stream in list_tails(journal, session_id, last.chunk_count) if remaining else ():
+        contents = await journal.read(stream)
+        hasher, size_bytes = blake3(), 0
+        for _, frame in contents.records:
+            if len(frame) > remaining:
+                break
+            hash_frame(hasher, frame)
+            size_bytes += len(frame)
+            remaining -= len(frame)
+        if size_bytes:
+            digests.append((index, size_bytes, hasher.digest()))
+    if remaining:
+        return f"{remaining} bytes of live frames that a checkpoint covers are gone"
+    if last.tail_bytes and compute_tail_hash(digests) != last.tail_hash:
+        return "the live frames are not those that the last checkpoint was signed over"
+    return ""

@@ -21,7 +21,11 @@ Commit = Callable[[list[session_pb2.ChunkEntry]], Awaitable[None]]
 
 
 class SealPipeline:
-    """The chunks of one recording that are not committed yet."""
+    """The chunks of one recording that are not committed yet.
+
+    Attributes:
+        failure: what went wrong with the first chunk that could not be committed.
+    """
 
     def __init__(
         self,
@@ -39,13 +43,13 @@ class SealPipeline:
         self._commit = commit
         self._encoding: deque[asyncio.Task[session_pb2.ChunkEntry]] = deque()
         self._committer: asyncio.Task[None] | None = None
-        self._failure: BaseException | None = None
+        self.failure: BaseException | None = None
 
     async def reserve(self) -> None:
         """Waits for room for one more chunk; `submit` must follow, or `give_back`."""
         self._raise_failure()
         await self._slots.acquire()
-        if self._failure is not None:
+        if self.failure is not None:
             self._slots.release()
             self._raise_failure()
 
@@ -99,7 +103,7 @@ class SealPipeline:
                     self._encoding.popleft()
                 await self._commit(ready)
         except BaseException as error:  # raised again to whoever reserves or drains next
-            self._failure = error
+            self.failure = error
             await self._discard()
         finally:
             self._committer = None
@@ -113,8 +117,8 @@ class SealPipeline:
             await self._ports.blobs.remove(orphans)
 
     def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
 
 
 def seal_chunk(

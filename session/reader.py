@@ -14,13 +14,12 @@ from kernel.domains import Domain
 from kernel.errors import InvalidRecord, LucidError, NotFound, Reason, StoreDamaged
 from kernel.signing import verify_signed
 from lucid.v1 import control_pb2, data_pb2, session_pb2
-from session import tables
 from session.access import RecorderKeys, open_secret
 from session.catalog import Catalog
-from session.checkpoint import CheckpointSeries, compute_checkpoint_hash, compute_tail_hash, hash_frame
+from session.checkpoint import CheckpointSeries, compute_checkpoint_hash
 from session.control_policy import compute_policy_hash, decode_policy
 from session.encryptor import ChunkFlag, decrypt_chunk
-from session.live_tail import decrypt_frame, derive_frame_key
+from session.live_tail import decrypt_frame, derive_frame_key, find_tail_damage, list_tails
 from session.manifest import MAX_GAPS, decode_manifest
 from session.merkle_builder import compute_blob_id
 from session.ports import SessionPorts, Sink
@@ -130,38 +129,28 @@ class Reader:
         session_id = row.opened.session_id
         chunk_ids = [entry.chunk_id for entry in self._catalog.chunks(session_id, row.chunk_count)]
         series = CheckpointSeries(session_id, self._keys.network, row.opened.policy.public_key)
-        while series.last is None or series.last.sequence + 1 < row.checkpoint_count:
-            start = series.last.sequence + 1 if series.last else 0
+        start = 0
+        while start < row.checkpoint_count:
             page = self._catalog.checkpoints(session_id, start, CHECKPOINTS_AT_ONCE)
             if not page:
                 raise StoreDamaged(f"checkpoint {start} of {row.checkpoint_count} is missing")
             for signed in page[: row.checkpoint_count - start]:
                 series.add(signed, chunk_ids)
+            start += len(page)
             await self._ports.clock.sleep(0)
-        if series.last_hash != compute_checkpoint_hash(row.last_checkpoint.payload):
-            raise InvalidRecord(Reason.NOT_CONSISTENT, "the index names another last checkpoint")
-        result.checkpoint_ns = series.last.time_ns
-        await self._check_tail(session_id, series.last)
-
-    async def _check_tail(self, session_id: bytes, last: session_pb2.Checkpoint) -> None:
-        if not last.tail_bytes:
-            return
-        remaining, digests = last.tail_bytes, []
-        for index, stream in list_tails(self._ports, session_id, last.chunk_count):
-            contents = await self._ports.journal.read(stream)
-            hasher, size_bytes = blake3(), 0
-            for _, frame in contents.records:
-                if len(frame) > remaining:
-                    break
-                hash_frame(hasher, frame)
-                size_bytes += len(frame)
-                remaining -= len(frame)
-            if size_bytes:
-                digests.append((index, size_bytes, hasher.digest()))
-        if self._catalog.row(session_id).chunk_count != last.chunk_count:
-            return  # sealed meanwhile: a newer checkpoint covers these bytes as chunks
-        if remaining or compute_tail_hash(digests) != last.tail_hash:
-            raise InvalidRecord(Reason.WRONG_HASH, "the live frames are not those of the last checkpoint")
+        signed_count = series.last.chunk_count if series.last else 0
+        if signed_count != row.chunk_count:
+            raise InvalidRecord(
+                Reason.NOT_CONSISTENT, f"{row.chunk_count} chunks are stored, {signed_count} were signed"
+            )
+        if series.last is not None:
+            if series.last_hash != compute_checkpoint_hash(row.last_checkpoint.payload):
+                raise InvalidRecord(Reason.NOT_CONSISTENT, "the index names another last checkpoint")
+            result.checkpoint_ns = series.last.time_ns
+            damage = await find_tail_damage(self._ports.journal, session_id, series.last)
+            # Sealed meanwhile: a newer checkpoint covers these bytes as a chunk.
+            if damage and self._catalog.row(session_id).chunk_count == row.chunk_count:
+                raise InvalidRecord(Reason.WRONG_HASH, damage)
 
     async def _check_manifest(self, row: session_pb2.SessionRow, _result: control_pb2.VerifyResult) -> None:
         """The manifest is signed by the recording device and tells of this session what is stored of it."""
@@ -263,7 +252,7 @@ class _Copier:
     async def copy_frames(self) -> None:
         """Copies the live frames behind the sealed chunks, as far as they were not copied before."""
         for expected, (index, stream) in enumerate(
-            list_tails(self._ports, self._session_id, self._next_index), self._next_index
+            list_tails(self._ports.journal, self._session_id, self._next_index), self._next_index
         ):
             contents = await self._ports.journal.read(stream)
             if index != expected or self._catalog.row(self._session_id).chunk_count > index:
@@ -303,13 +292,3 @@ def open_chunk(
     if compute_blob_id(blob) != chunk_id:
         raise InvalidRecord(Reason.WRONG_HASH, f"chunk {index} is not what was signed")
     return decrypt_chunk(secret, session_id, index, blob)
-
-
-def list_tails(ports: SessionPorts, session_id: bytes, first_index: int) -> list[tuple[int, str]]:
-    """The streams of live frames of chunks from `first_index` on, in order."""
-    found = []
-    for stream in ports.journal.streams(tables.session_prefix(session_id)):
-        index = tables.parse_tail_stream(session_id, stream)
-        if index is not None and index >= first_index:
-            found.append((index, stream))
-    return found

@@ -106,7 +106,7 @@ class Recording:
         self._changed = False
         self._checkpoint_ns = self._ports.clock.monotonic_ns()
         self._lock = asyncio.Lock()
-        self._failure: LucidError | None = None
+        self._failure: BaseException | None = None
         self._tending: asyncio.Task[None] | None = None
         self._on_end: Callable[[], None] = _do_nothing
         self._pipeline = SealPipeline(
@@ -222,6 +222,8 @@ class Recording:
         await self._stop_tending()
         async with self._lock:
             with suppress(LucidError):
+                await self._sync_tails()
+            with suppress(LucidError):
                 if self.live:
                     await self._seal_tail(ChunkFlag.TIMED)
                 await self._pipeline.drain()
@@ -232,9 +234,14 @@ class Recording:
             self._failure = self._failure or Conflict("the recording was interrupted")
             self._on_end()
 
+    @property
+    def failure(self) -> BaseException | None:
+        """Why nothing more can be recorded; None while all is well."""
+        return self._failure or self._pipeline.failure
+
     def _check_open(self, *, live: bool) -> None:
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         if self.row.state != session_pb2.STATE_RECORDING:
             raise Conflict("the session is not being recorded")
         if live != self.live:
@@ -297,11 +304,9 @@ class Recording:
 
     async def _make_checkpoint(self, row: session_pb2.SessionRow) -> identity_pb2.Signed:
         """Signs what is durable: the chunks in the tree, and the live frames, which are synced first."""
-        tails = [tail for tail in (*self._sealing, self._tail) if tail.frames]
-        digests = [tail.digest() for tail in tails]
-        self._unsynced = self._changed = False
-        for tail in tails:
-            await self._ports.journal.sync(tables.tail_stream(self.session_id, tail.index))
+        digests = [tail.digest() for tail in (*self._sealing, self._tail) if tail.frames]
+        self._changed = False
+        await self._sync_tails()
         self._checkpoint_ns = self._ports.clock.monotonic_ns()
         checkpoint = session_pb2.Checkpoint(
             session_id=self.session_id,
@@ -316,12 +321,20 @@ class Recording:
         keys = self._recorder.keys
         return keys.device.sign(Domain.CHECKPOINT, keys.network, checkpoint.SerializeToString())
 
+    async def _sync_tails(self) -> None:
+        """Makes all frames durable that were appended before this call."""
+        self._unsynced = False
+        for tail in (*self._sealing, self._tail):
+            if tail.frames:
+                await self._ports.journal.sync(tables.tail_stream(self.session_id, tail.index))
+
     async def _tend(self) -> None:
-        """Keeps the promises that go by time, until the first failure, which the next call raises."""
+        """Keeps the promises that go by time, until the first failure."""
         preset, clock = self._recorder.preset, self._ports.clock
         try:
             while True:
                 await clock.sleep(preset.sync_every_s)
+                self._check_open(live=True)
                 async with self._lock:
                     age_ns = clock.monotonic_ns() - self._tail.first_ns
                     if self._tail.frames and age_ns >= preset.seal_after_s * 1e9:
@@ -330,11 +343,10 @@ class Recording:
                 if self._changed and quiet_ns + preset.sync_every_s * 1e9 > preset.checkpoint_every_s * 1e9:
                     await self._ledger.record_made(self._make_checkpoint_fact)
                 elif self._unsynced:
-                    self._unsynced = False
-                    for tail in (*self._sealing, self._tail):
-                        if tail.frames:
-                            await self._ports.journal.sync(tables.tail_stream(self.session_id, tail.index))
-        except LucidError as error:
+                    await self._sync_tails()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # raised again to whoever appends, or finishes, next
             self._failure = error
 
     async def _make_checkpoint_fact(self, row: session_pb2.SessionRow) -> session_pb2.Fact:

@@ -19,11 +19,10 @@ from session.checkpoint import compute_checkpoint_hash, compute_tail_hash
 from session.encryptor import ChunkFlag
 from session.facts import apply_fact, decode_fact
 from session.ledger import Ledger
-from session.live_tail import decrypt_frame, derive_frame_key
+from session.live_tail import decrypt_frame, derive_frame_key, find_tail_damage, list_tails
 from session.merkle_builder import build_session_tree
 from session.pipeline import seal_chunk
 from session.ports import SessionPorts
-from session.reader import list_tails
 from session.recording import Recorder
 
 
@@ -48,14 +47,27 @@ async def recover_tail(recorder: Recorder, ledger: Ledger, chunk_ids: Sequence[b
         StoreError: the frames stay, for the next try.
     """
     ports, session_id = recorder.ports, ledger.session_id
-    tails = list_tails(ports, session_id, len(chunk_ids))
-    if tails:
+    tails = list_tails(ports.journal, session_id, len(chunk_ids))
+    incident = await _find_incident(recorder, ledger)
+    if tails or incident is not None:
         secret = open_secret(recorder.keys, ledger.known_row.opened)
         segments = await _read_segments(ports, session_id, secret, tails)
-        if segments:
-            await _seal_segments(recorder, ledger, chunk_ids, secret, segments)
-    for _, stream in list_tails(ports, session_id, 0):
+        if segments or incident is not None:
+            await _seal_segments(recorder, ledger, chunk_ids, secret, segments, incident)
+    for _, stream in list_tails(ports.journal, session_id, 0):
         await ports.journal.drop(stream)
+
+
+async def _find_incident(recorder: Recorder, ledger: Ledger) -> session_pb2.Incident | None:
+    """What is missing of the frames that were signed."""
+    row, ports = ledger.known_row, recorder.ports
+    if not row.checkpoint_count:
+        return None
+    last = session_pb2.Checkpoint.FromString(row.last_checkpoint.payload)
+    damage = await find_tail_damage(ports.journal, ledger.session_id, last)
+    if not damage:
+        return None
+    return session_pb2.Incident(time_ns=ports.clock.wall_ns(), what=damage, gap=True)
 
 
 async def _read_segments(
@@ -86,7 +98,12 @@ async def _read_segments(
 
 
 async def _seal_segments(
-    recorder: Recorder, ledger: Ledger, chunk_ids: Sequence[bytes], secret: bytes, segments: list[_Segment]
+    recorder: Recorder,
+    ledger: Ledger,
+    chunk_ids: Sequence[bytes],
+    secret: bytes,
+    segments: list[_Segment],
+    incident: session_pb2.Incident | None,
 ) -> None:
     ports, session_id, row = recorder.ports, ledger.session_id, ledger.known_row
     tree, entries = build_session_tree(chunk_ids), []
@@ -123,7 +140,9 @@ async def _seal_segments(
         )
         keys = recorder.keys
         signed = keys.device.sign(Domain.CHECKPOINT, keys.network, checkpoint.SerializeToString())
-        return session_pb2.Fact(sealed=session_pb2.Sealed(chunks=entries, checkpoint=signed))
+        return session_pb2.Fact(
+            sealed=session_pb2.Sealed(chunks=entries, checkpoint=signed, incident=incident)
+        )
 
     await ledger.record_made(make)
 

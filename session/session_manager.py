@@ -379,7 +379,7 @@ class SessionManager:
                 continue
             try:
                 header = decode_header(await self._ports.blobs.read(blob_id, 0, HEADER_BYTES))
-                self._catalog.row(header.session_id)
+                self.info(header.session_id)
             except (InvalidRecord, NotFound):
                 continue  # not ours to judge: `doctor` shows it
             orphans.append(blob_id)

@@ -21,6 +21,9 @@ TOMBSTONES = "tombstones"
 TABLES = (SESSIONS, CHUNKS, CHECKPOINTS, TOMBSTONES)
 
 TOMBSTONE_STREAM = "tombstones"
+SMALL_FACTS = frozenset({"facts", "tombstones"})
+"""Last components of streams that a full quota must not stop: sessions can always be closed and deleted."""
+
 _FACTS = "/facts"
 _TAIL = "/tail-"
 
