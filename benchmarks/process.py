@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -165,6 +166,16 @@ def get_memory(pid: int) -> dict[str, int]:
 def compute_tree_bytes(directory: Path) -> int:
     """Sizes of all files below a directory."""
     return sum(path.lstat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+def touch_memory(size_bytes: int) -> None:
+    """Takes so much memory and gives it back, so that the next one to need it finds it ready.
+
+    In a virtual machine the host hands memory out on its first use, and may take it back once it was freed:
+    that costs seconds per GiB, and would hit whoever runs first.
+    """
+    code = "import mmap, sys; mmap.mmap(-1, int(sys.argv[1]), flags=mmap.MAP_PRIVATE | mmap.MAP_POPULATE)"
+    run([sys.executable, "-c", code, str(size_bytes)], os.environ)
 
 
 def warm(path: Path) -> None:
