@@ -90,7 +90,10 @@ class Node:
     def measure(self) -> None:
         """Looks at the space there is."""
         was_serving = self.health.serving
-        self.health.on_space(self.ports.measure(), self.config.quota)
+        try:
+            self.health.on_space(self.ports.measure(), self.config.quota)
+        except LucidError as error:
+            self.health.on_write(error)
         if self.health.serving != was_serving:
             self.log.warning("health changed", serving=self.health.serving, problems=self.health.problems)
 

@@ -1,8 +1,8 @@
 """The daemon: unlocks the keys, opens the store, composes the node, serves it, and ends well.
 
-Order of a start: home checked → configuration → keys unlocked → home locked → store opened → node composed and
-recovered → sockets → ready. SIGTERM and SIGINT end it well: nothing new is accepted, recordings are synced and
-interrupted, everything is closed; a second signal ends it at once, which the store survives.
+Order of a start: home checked → configuration → keys unlocked → home locked → store opened → node composed
+and recovered → sockets → ready. SIGTERM and SIGINT end it well: nothing new is accepted, recordings are
+synced and interrupted, everything is closed; a second signal ends it at once, which the store survives.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from node.identity.unlock import get_passphrase
 from node.logs import Logger, make_logger
 from node.metrics import MetricsServer, NodeMetrics
 from node.notify import Notifier
-from node.opening import WrapFiles, keep_files, open_ports
+from node.opening import WrapFiles, keep_files, open_home
 from session.access import RecorderKeys
 
 SHUTDOWN_TIMEOUT_S = 60.0
@@ -105,15 +105,17 @@ async def serve(
         keys: of the node.
         log: where it logs.
         notifier: to the service manager.
-        wrap_files: see `open_ports`.
+        wrap_files: see `open_home`.
 
     Raises:
         LucidError: it cannot start.
     """
     stopped = _watch_signals(log)
     metrics = NodeMetrics()
-    async with open_ports(config, metrics, wrap_files) as ports:
-        node = compose(keys, config, ports, metrics, log)
+    async with open_home(config, metrics, wrap_files=wrap_files) as opened:
+        for what in opened.store.damaged:
+            log.warning("damaged", what=what)
+        node = compose(keys, config, opened.ports, metrics, log)
         node.pid = os.getpid()
         await node.start()
         async with _serving(node):

@@ -1,23 +1,46 @@
-"""Opens a node's store on this machine: the ports over which it works."""
+"""Opens a node's store on this machine, and puts the ports together over which the node works."""
 
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
 
-from storage.store import open_store
-
+from kernel.errors import StoreError
 from kernel.ports import Files
 from node.adapters import SystemClock, SystemEntropy, ThreadOffload
 from node.config import NodeConfig
 from node.metrics import MeteredFiles, NodeMetrics
 from node.ports import NodePorts, Usage
 from session import tables
-from storage.os_files import OsFiles
+from session.ports import SessionPorts
+from storage.disk_store import open_disk_store
+from storage.store import Store
 
 IO_WORKERS = 4
 
 WrapFiles = Callable[[Files], Files]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open home.
+
+    Attributes:
+        ports: what the node works over.
+        store: the store behind them.
+    """
+
+    ports: NodePorts
+    store: Store
+
+    @property
+    def session_ports(self) -> SessionPorts:
+        """What the session room works over."""
+        ports = self.ports
+        return SessionPorts(
+            ports.clock, ports.entropy, ports.offload_cpu, ports.records, ports.blobs, ports.journal
+        )
 
 
 def keep_files(files: Files) -> Files:
@@ -26,15 +49,16 @@ def keep_files(files: Files) -> Files:
 
 
 @asynccontextmanager
-async def open_ports(
-    config: NodeConfig, metrics: NodeMetrics, wrap_files: WrapFiles = keep_files
-) -> AsyncIterator[NodePorts]:
+async def open_home(
+    config: NodeConfig, metrics: NodeMetrics, *, wrap_files: WrapFiles = keep_files, rebuild: bool = False
+) -> AsyncIterator[Opened]:
     """The system's clock, randomness and threads, and the store of the home; closed at the end.
 
     Args:
         config: of the node.
         metrics: get the times of fsync.
         wrap_files: takes the files of the store and gives those to use: where faults are injected.
+        rebuild: put the index aside and open an empty one.
 
     Raises:
         StoreError: the store cannot be opened.
@@ -45,21 +69,25 @@ async def open_ports(
         offload_io = ThreadOffload("io", IO_WORKERS)
         stack.callback(offload_io.close)
         root = config.home.store
-        root.mkdir(mode=0o700, exist_ok=True)
-        files = MeteredFiles(wrap_files(OsFiles(root)), metrics)
-        store = await open_store(root, files, offload_io, tables.TABLES, config.quota)
+        store = await open_disk_store(
+            root,
+            offload_io,
+            tables=tables.TABLES,
+            quota_bytes=config.quota or None,
+            rebuild=rebuild,
+            wrap_files=lambda files: MeteredFiles(wrap_files(files), metrics),
+        )
         stack.callback(store.close)
 
         def measure() -> Usage:
             usage = store.usage()
-            return Usage(
-                blob_bytes=usage.blob_bytes,
-                journal_bytes=usage.journal_bytes,
-                index_bytes=usage.index_bytes,
-                free_bytes=shutil.disk_usage(root).free,
-            )
+            try:
+                free_bytes = shutil.disk_usage(root).free
+            except OSError as error:
+                raise StoreError(f"the disk of {root} cannot be looked at: {error.strerror}") from error
+            return Usage(usage.blob_bytes, usage.journal_bytes, usage.index_bytes, free_bytes)
 
-        yield NodePorts(
+        ports = NodePorts(
             clock=SystemClock(),
             entropy=SystemEntropy(),
             offload_cpu=offload_cpu,
@@ -69,3 +97,4 @@ async def open_ports(
             journal=store.journal,
             measure=measure,
         )
+        yield Opened(ports, store)

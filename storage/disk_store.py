@@ -1,10 +1,10 @@
 """A store on a real disk: `open_store` over files and LMDB in one directory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kernel.errors import StoreDamaged, StoreError
-from kernel.ports import Offload
+from kernel.ports import Files, Offload
 from storage import record_format
 from storage.index_check import check_index
 from storage.lmdb_records import LmdbRecords
@@ -19,6 +19,7 @@ async def open_disk_store(
     tables: Sequence[str],
     quota_bytes: int | None = None,
     rebuild: bool = False,
+    wrap_files: Callable[[Files], Files] = lambda files: files,
 ) -> Store:
     """Opens the store in `directory`, which is made if there is none (its parent must exist).
 
@@ -28,6 +29,7 @@ async def open_disk_store(
         tables: names of the tables of the index.
         quota_bytes: see `open_store`.
         rebuild: see `open_store`.
+        wrap_files: takes the files of the store and gives those to use: measured ones, or ones with faults.
 
     Raises:
         StoreError: see `open_store`.
@@ -37,7 +39,7 @@ async def open_disk_store(
     def open_index(new: bool) -> OpenedIndex:
         return _open_index(directory / INDEX_DIRECTORY, (*tables, META), new)
 
-    return await open_store(files, offload, open_index, quota_bytes=quota_bytes, rebuild=rebuild)
+    return await open_store(wrap_files(files), offload, open_index, quota_bytes=quota_bytes, rebuild=rebuild)
 
 
 def _make_directory(directory: Path) -> OsFiles:
