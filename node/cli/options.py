@@ -22,8 +22,8 @@ def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.
             callback=_get_home,
             help="Where the node lives [default: $LUCID_HOME or ~/.lucid].",
         )(with_json)
-        made: click.Command = click.command(name, help="", **settings)(with_home)
-        return made
+        make: Callable[[Callable[..., Any]], click.Command] = click.command(name, help="", **settings)
+        return make(with_home)
 
     return decorate
 

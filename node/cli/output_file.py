@@ -1,8 +1,7 @@
-"""Writes a command's output file so that it is there whole or not at all, and never by accident over
-another one.
+"""Writes a command's output file: whole or not at all, and never by accident over another one.
 
-The bytes go to a temporary name in the same directory, are fsynced, then get their name. Without `force`
-the name is taken by a hard link, which fails if somebody took it meanwhile.
+The bytes go to a temporary name in the same directory, are fsynced, then get their name. Without `force` the
+name is taken by a hard link, which fails if somebody took it meanwhile.
 """
 
 import errno

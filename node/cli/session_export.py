@@ -45,6 +45,6 @@ def check_terminal(info: "control_pb2.SessionInfo") -> None:
 
     if info.kind != session_pb2.SOURCE_KIND_TERMINAL:
         raise UsageError(
-            f"session {format_id(info.session_id)} is a recording of kind {kind_name(info.kind)}: no terminal",
+            f"session {format_id(info.session_id)} records no terminal, but a {kind_name(info.kind)}",
             hint="Write it to a file with `session get`.",
         )

@@ -134,7 +134,8 @@ def print_finalized(finalized: "list[control_pb2.SessionInfo]", *, as_json: bool
     from node.units import format_size
 
     lines = [
-        f"Finalized session {format_id(info.session_id)}: {format_size(info.plaintext_bytes)}, {info.gaps} gaps"
+        f"Finalized session {format_id(info.session_id)}: {format_size(info.plaintext_bytes)},"
+        f" {info.gaps} gaps"
         for info in finalized
     ]
     document = {"resumed": None, "finalized": [describe_session(info) for info in finalized]}

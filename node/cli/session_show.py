@@ -51,7 +51,8 @@ def format_session(info: "control_pb2.SessionInfo") -> str:
         ("Exit status", str(info.exit_status) if info.has_exit_status else ""),
         (
             "Size",
-            f"{format_size(info.plaintext_bytes)} in {info.chunks} chunks ({format_size(info.stored_bytes)} stored)",
+            f"{format_size(info.plaintext_bytes)} in {info.chunks} chunks,"
+            f" {format_size(info.stored_bytes)} stored",
         ),
         (
             "Gaps",

@@ -66,7 +66,8 @@ def format_result(result: "control_pb2.VerifyResult") -> str:
         ("Session", f"{format_id(result.session_id)} ({state_name(result.state)})"),
         (
             "Checked",
-            f"{result.chunks} chunks, {format_size(result.plaintext_bytes)}, {result.checkpoints} checkpoints",
+            f"{result.chunks} chunks, {format_size(result.plaintext_bytes)},"
+            f" {result.checkpoints} checkpoints",
         ),
         ("Last checkpoint", format_time(result.checkpoint_ns)),
         ("Root", result.root.hex()),
