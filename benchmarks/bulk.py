@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.lucid_node import Lucid
-from benchmarks.measures import MEGABYTE, Figure, Report, Summary, Value, Verdict, interleave, judge_speedup
+from benchmarks.measures import (
+    MEGABYTE,
+    Figure,
+    Report,
+    Summary,
+    Value,
+    Verdict,
+    format_value,
+    interleave,
+    judge_speedup,
+)
 from benchmarks.peers import Borg, Copy, Restic, Store
 from benchmarks.process import BenchmarkError, Usage, touch_memory, warm
 
@@ -26,6 +36,7 @@ class _Round:
     restore: Usage
     stored_bytes: int
     utilisation: float | None
+    stages: str
 
 
 def measure_bulk(
@@ -58,17 +69,20 @@ def _measure_round(corpus: Path, directory: Path, make: Callable[[Path], Store])
         restore, restored = store.restore(output)
         if not filecmp.cmp(corpus, restored, shallow=False):
             raise BenchmarkError("the restored file is not what was recorded")
-        return _Round(record, restore, store.compute_stored_bytes(), _compute_utilisation(store, record))
+        return _Round(record, restore, store.compute_stored_bytes(), *_compute_utilisation(store, record))
     finally:
         store.close()
         shutil.rmtree(directory)
 
 
-def _compute_utilisation(store: Store, record: Usage) -> float | None:
-    """How much of the time in which the cores could work the pipeline's stages did."""
-    if not isinstance(store, Lucid):
-        return None
-    return store.stage_cpu_s / (os.cpu_count() or 1) / (record.run_s - store.fsync_wait_s)
+def _compute_utilisation(store: Store, record: Usage) -> tuple[float | None, str]:
+    """How much of the time in which the cores could work the pipeline's stages did, and the parts of it."""
+    if not isinstance(store, Lucid) or not store.stage_cpu_s:
+        return None, ""
+    working_s = record.run_s - store.fsync_wait_s
+    parts = [f"{stage} {format_value(cpu_s)}" for stage, cpu_s in sorted(store.stage_cpu_s.items())]
+    told = f"CPU seconds by stage: {', '.join(parts)}; waited for fsync {format_value(store.fsync_wait_s)}."
+    return sum(store.stage_cpu_s.values()) / (os.cpu_count() or 1) / working_s, told
 
 
 def _describe(
@@ -114,3 +128,6 @@ def _judge_utilisation(figure: Figure, rounds: list[_Round]) -> None:
         middle = Summary.of(values).median
         target = "stage CPU ÷ cores ÷ (wall minus fsync wait), aim 0.85"
         figure.verdicts.append(Verdict(target, f"{middle:.2f}", middle >= 0.85))
+        figure.notes.append(rounds[-1].stages)
+    elif rounds:
+        figure.notes.append("The daemon exports no counters of its stages.")

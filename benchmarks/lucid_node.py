@@ -11,6 +11,7 @@ import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 import grpc
 
@@ -94,6 +95,12 @@ class Node:
         """A command line of `lucid-node` for this home."""
         return [PROGRAM, *arguments]
 
+    def list_sessions(self) -> list[dict[str, Any]]:
+        """The sessions of the node, with the fields of `session list --json`."""
+        answer = json.loads(run(self.command("session", "list", "--json"), self.environment).output)
+        sessions: list[dict[str, Any]] = answer["sessions"]
+        return sessions
+
     def get_counters(self) -> dict[str, float]:
         """The daemon's Prometheus samples: name with labels → value."""
         status = json.loads(run(self.command("status", "--json"), self.environment).output)
@@ -103,11 +110,17 @@ class Node:
 
 
 class Lucid:
-    """`lucid-node session record` and `session get`, with a fresh node; CPU time includes the daemon's."""
+    """`lucid-node session record` and `session get`, with a fresh node; CPU time includes the daemon's.
+
+    Attributes:
+        node: the node.
+        stage_cpu_s: CPU time of each stage of the pipeline while it recorded, by the daemon's own count.
+        fsync_wait_s: time that recording waited for the disk, likewise.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.node = Node(directory)
-        self.stage_cpu_s = 0.0
+        self.stage_cpu_s: dict[str, float] = {}
         self.fsync_wait_s = 0.0
         self._session = ""
         self._stored_bytes = 0
@@ -120,12 +133,8 @@ class Lucid:
         self._session, self._stored_bytes = result["session_id"], result["stored_bytes"]
         if result["state"] != "complete" or result["plaintext_bytes"] != path.stat().st_size:
             raise BenchmarkError(f"the recording is not complete: {result}")
-        self.stage_cpu_s = _sum(after, "lucid_stage_cpu_seconds_total") - _sum(
-            before, "lucid_stage_cpu_seconds_total"
-        )
-        self.fsync_wait_s = _sum(after, "lucid_fsync_wait_seconds_total") - _sum(
-            before, "lucid_fsync_wait_seconds_total"
-        )
+        self.stage_cpu_s = _compute_growth(before, after, "lucid_stage_cpu_seconds_total")
+        self.fsync_wait_s = sum(_compute_growth(before, after, "lucid_fsync_wait_seconds_total").values())
         return usage
 
     def restore(self, directory: Path) -> tuple[Usage, Path]:
@@ -157,16 +166,13 @@ def _is_listening(address: Path) -> bool:
     return True
 
 
-def _sum(samples: dict[str, float], name: str) -> float:
-    """The sum over all labels of one counter.
-
-    Raises:
-        BenchmarkError: the daemon does not export it.
-    """
-    values = [value for key, value in samples.items() if key.partition("{")[0] == name]
-    if not values:
-        raise BenchmarkError(f"the daemon exports no {name}")
-    return sum(values)
+def _compute_growth(before: dict[str, float], after: dict[str, float], name: str) -> dict[str, float]:
+    """How much one counter grew, by its labels."""
+    return {
+        key.partition("{")[2].rstrip("}"): value - before.get(key, 0.0)
+        for key, value in after.items()
+        if key.partition("{")[0] == name
+    }
 
 
 def is_installed() -> bool:

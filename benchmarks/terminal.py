@@ -53,15 +53,26 @@ def measure_terminal(scratch: Path, subjects: list[str], rounds: int, keys: int,
     """The figure: `keys` keystrokes per recorder in each of `rounds` interleaved rounds."""
     latencies: dict[str, list[list[float]]] = {}
     with ExitStack() as stack:
-        recorders = _make_recorders(scratch, subjects, stack)
+        node = _make_node(scratch, stack) if OURS in subjects else None
+        recorders = _make_recorders(scratch, subjects, node)
         for number, subject in interleave(list(recorders), rounds):
             report(f"terminal: {subject}, round {number + 1} of {rounds}")
             measured = _type_keys(recorders[subject], keys, random.Random(number))
             latencies.setdefault(subject, []).append(measured)
+        if node is not None:
+            _check_sessions(node, rounds, keys)
     return _describe(latencies, rounds, keys)
 
 
-def _make_recorders(scratch: Path, subjects: list[str], stack: ExitStack) -> dict[str, Recorder]:
+def _make_node(scratch: Path, stack: ExitStack) -> Node:
+    directory = scratch / "n"
+    directory.mkdir()
+    node = Node(directory)
+    stack.callback(node.close)
+    return node
+
+
+def _make_recorders(scratch: Path, subjects: list[str], node: Node | None) -> dict[str, Recorder]:
     directory = scratch / "terminal"
     directory.mkdir()
     environment = {
@@ -84,9 +95,7 @@ def _make_recorders(scratch: Path, subjects: list[str], stack: ExitStack) -> dic
             lambda child: ["asciinema", "rec", "-q", "--overwrite", "-c", child, cast], environment, cast
         ),
     }
-    if OURS in subjects:
-        node = Node(directory)
-        stack.callback(node.close)
+    if node is not None:
         recorders[OURS] = Recorder(
             lambda child: node.command("session", "record", "--", "sh", "-c", child),
             environment | node.environment,
@@ -122,6 +131,18 @@ def _type_keys(recorder: Recorder, keys: int, rng: random.Random) -> list[float]
     if recorder.recording is not None and recorder.recording.stat().st_size < count:
         raise BenchmarkError(f"{recorder.recording.name} does not hold what was typed")
     return latencies[WARM_UP_KEYS:]
+
+
+def _check_sessions(node: Node, rounds: int, keys: int) -> None:
+    """A shell goes on when its recording fails: its exit status alone does not say that all was recorded."""
+    sessions = node.list_sessions()
+    whole = [
+        session
+        for session in sessions
+        if session["state"] == "complete" and not session["lost_bytes"] and session["plaintext_bytes"] > keys
+    ]
+    if len(whole) != rounds:
+        raise BenchmarkError(f"{len(whole)} of {rounds} terminal sessions are whole: {sessions}")
 
 
 def _type_key(master: int, rng: random.Random) -> float:
