@@ -36,7 +36,7 @@ class Context:
             "date": self.date,
             "commit": self.commit,
             **self.machine,
-            "compared with": ", ".join(self.programs.values()),
+            "compared with": ", ".join(self.programs.values()) or "nothing",
             "settings": ", ".join(f"{key} {format_value(value)}" for key, value in self.settings.items()),
         }
 

@@ -72,9 +72,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return options
 
 
-def measure(options: argparse.Namespace, scratch: Path) -> list[Figure]:
-    """All figures that were asked for."""
+def measure(options: argparse.Namespace, scratch: Path) -> tuple[list[Figure], list[str]]:
+    """All figures that were asked for, and the names of those that could not be measured."""
     figures: list[Figure] = []
+    failed: list[str] = []
     with_us = OURS in options.subjects
 
     def measure_bulk_figures() -> list[Figure]:
@@ -94,15 +95,35 @@ def measure(options: argparse.Namespace, scratch: Path) -> list[Figure]:
         "startup": lambda: [measure_startup(scratch, options.rounds, report)] if with_us else [],
         "proof": lambda: [measure_proof(report)] if with_us else [],
     }
-    for name in NAMES:
-        if name in options.only:
+    for name in [name for name in NAMES if name in options.only]:
+        try:
             figures += steps[name]()
-    return figures
+        except (BenchmarkError, OSError, ValueError, LookupError) as error:
+            report(f"{name} FAILED: {type(error).__name__}: {error}")
+            failed.append(name)
+    return figures, failed
 
 
 def report(line: str) -> None:
     """Progress, on standard error."""
     print(f"bench: {line}", file=sys.stderr, flush=True)
+
+
+def describe_context(options: argparse.Namespace) -> Context:
+    """When, where, of what and against what."""
+    settings: dict[str, Value] = {
+        "MiB": options.size >> 20,
+        "rounds": options.rounds,
+        "terminal rounds": options.terminal_rounds,
+        "keys": options.keys,
+    }
+    return Context(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        commit=get_commit(ROOT),
+        machine=describe_machine(CACHE),
+        programs={name: text for name, text in describe_programs().items() if name in options.subjects},
+        settings=settings,
+    )
 
 
 def main() -> int:
@@ -117,31 +138,17 @@ def main() -> int:
         report("no lucid-node beside this Python; run make bench")
         return 1
     CACHE.mkdir(parents=True, exist_ok=True)
-    settings: dict[str, Value] = {
-        "MiB": options.size >> 20,
-        "rounds": options.rounds,
-        "terminal rounds": options.terminal_rounds,
-        "keys": options.keys,
-    }
-    context = Context(
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        commit=get_commit(ROOT),
-        machine=describe_machine(CACHE),
-        programs={name: text for name, text in describe_programs().items() if name in options.subjects},
-        settings=settings,
-    )
+    context = describe_context(options)
     with tempfile.TemporaryDirectory(prefix="w", dir=CACHE) as scratch:
-        try:
-            figures = measure(options, Path(scratch))
-        except BenchmarkError as error:
-            report(str(error))
-            return 1
+        figures, failed = measure(options, Path(scratch))
     print(render_text(context, figures))
     if options.json:
         options.json.write_text(render_json(context, figures))
-    if options.write_docs:
+    if options.write_docs and not failed:
         write_docs(PAGE, context, figures)
-    return 0
+    if failed:
+        report(f"not measured: {', '.join(failed)}")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
