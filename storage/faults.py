@@ -6,10 +6,9 @@ from one `Rng`:
 a run is a pure function of it.
 
 - death: the process dies in the middle of the operation, which takes effect fully, partly or not at all.
-  From then on every operation dies too, so that nothing that unwinds the stack can still reach the disk,
-  until `revive()`.
-- failure: the operation raises `StoreError`; a write leaves a prefix, an fsync may lose what it should have
-  saved.
+  From then on, until `revive()`, every operation dies: nothing that unwinds the stack can reach the disk.
+- failure: the operation raises `StoreError` and has no effect; but a write leaves a prefix, and an fsync loses
+  what it should have saved.
 - full: writes raise `StoreFull` when the capacity is reached, or at one given operation; a prefix is left.
 """
 
@@ -90,15 +89,15 @@ class Faults:
             self.before(number, name, path)
         if number == self.die_at:
             self.dead = True
-            return self._break(size_bytes, Died())
+            return Verdict(self.rng.below(size_bytes + 1), bool(self.rng.below(2)), Died())
         if number == self.fail_at:
-            return self._break(size_bytes, StoreError(f"cannot {name} {path}: planned failure"))
+            return self._fail(size_bytes, StoreError(f"cannot {name} {path}: planned failure"))
         if number == self.full_at and name in _GROWING:
-            return self._break(size_bytes, StoreFull(f"cannot {name} {path}: no space left"))
+            return self._fail(size_bytes, StoreFull(f"cannot {name} {path}: no space left"))
         if self.capacity_bytes is not None and self.used_bytes + size_bytes > self.capacity_bytes:
             room = max(self.capacity_bytes - self.used_bytes, 0)
             return Verdict(room, False, StoreFull(f"cannot {name} {path}: no space left"))
         return Verdict(size_bytes)
 
-    def _break(self, size_bytes: int, error: BaseException) -> Verdict:
-        return Verdict(self.rng.below(size_bytes + 1), bool(self.rng.below(2)), error)
+    def _fail(self, size_bytes: int, error: StoreError) -> Verdict:
+        return Verdict(self.rng.below(size_bytes + 1), False, error)

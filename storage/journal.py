@@ -306,6 +306,7 @@ class FileJournal:
 
 
 def _locate(stream: str) -> str:
+    check_path(stream)
     path = f"{_ROOT}/{stream}{_SUFFIX}"
     check_path(path)
     if path.count("/") > _MAX_DEPTH:
@@ -324,12 +325,11 @@ def _scan(files: Files, directory: str, depth: int) -> dict[str, int]:
     """Sizes of all streams below a directory. Foreign names are left alone."""
     sizes: dict[str, int] = {}
     for name in files.list_dir(directory):
-        path = f"{directory}/{name.removesuffix('/')}"
-        if not is_path(path):
-            continue
+        path = f"{directory}/{name}"
+        stream = path[len(_ROOT) + 1 : -len(_SUFFIX)]
         if name.endswith("/"):
-            if depth > 1:
-                sizes |= _scan(files, path, depth - 1)
-        elif name.endswith(_SUFFIX) and name != _SUFFIX:
-            sizes[path[len(_ROOT) + 1 : -len(_SUFFIX)]] = files.size(path)
+            if depth > 1 and is_path(path[:-1]):
+                sizes |= _scan(files, path[:-1], depth - 1)
+        elif path.endswith(_SUFFIX) and is_path(path) and is_path(stream):
+            sizes[stream] = files.size(path)
     return sizes

@@ -96,7 +96,8 @@ class MemoryFiles:
         if verdict.happens:
             for offset, data in file.unsynced:
                 _apply(file.durable, offset, data)
-        file.unsynced.clear()
+        if verdict.happens or isinstance(verdict.error, StoreError):
+            file.unsynced.clear()
         if verdict.error:
             raise verdict.error
 

@@ -46,8 +46,8 @@ class OpenedIndex:
     damaged: list[str] = field(default_factory=list)
 
 
-# Opens the index: True makes a new one; False checks one that must be there, and raises `StoreDamaged` if it is
-# missing or not sound. Blocking. The tables include `META`.
+# Opens the index: True makes a new one; False checks one that must be there, and raises `StoreDamaged` if it
+# is missing or not sound. Blocking. The tables include `META`.
 OpenIndex = Callable[[bool], OpenedIndex]
 
 
