@@ -19,14 +19,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kernel.domains import NETWORKS, Network, get_network
-from kernel.errors import Conflict, LocalError, LucidError, NotFound, StoreError, UsageError
+from kernel.domains import Network, get_network
+from kernel.errors import Conflict, LocalError, LucidError, StoreError
 from kernel.grants import sign_grant_list
 from kernel.keys import ROOT_BYTES, DeviceKeys, OwnerKeys
 from kernel.ports import Entropy
 from kernel.sealing import compute_x25519_public
 from lucid.v1 import identity_pb2
 from node.adapters import SystemEntropy
+from node.cli.errors import get_exit_code, show_error
 from node.home import Home, check_initialised, check_private, find_home
 from node.identity.keystore import (
     NodeIdentity,
@@ -171,7 +172,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="node.identity.ceremony", allow_abbrev=False)
     actions = parser.add_subparsers(dest="action", required=True)
     init = actions.add_parser("init", allow_abbrev=False)
-    init.add_argument("--network", default="dev", choices=list(NETWORKS))
+    init.add_argument("--network", default="dev")
     init.add_argument("--passphrase-file", type=Path)
     change = actions.add_parser("change", allow_abbrev=False)
     change.add_argument("--old-passphrase-file", type=Path)
@@ -180,16 +181,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         action.add_argument("--home")
         action.add_argument("--json", action="store_true")
     return parser.parse_args(arguments)
-
-
-def _get_exit_code(error: LucidError) -> int:
-    match error:
-        case UsageError():
-            return 2
-        case NotFound():
-            return 4
-        case _:
-            return 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -206,10 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             files = options.old_passphrase_file, options.new_passphrase_file
             change_node_passphrase(home, *files, entropy, as_json=options.json)
     except LucidError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        if error.hint:
-            print(error.hint, file=sys.stderr)
-        return _get_exit_code(error)
+        show_error(type(error).__name__, str(error), error.hint, as_json=False)
+        return get_exit_code(error)
     except KeyboardInterrupt:
         print("\nInterrupted: nothing was changed.", file=sys.stderr)
         return 130

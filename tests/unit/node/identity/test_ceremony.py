@@ -182,14 +182,31 @@ def test_change_refuses_a_shared_home(
     assert "others may write" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["burn"], ["init", "--network", "moon"], ["init", "--pass", "x"], ["change", "--x"]]
-)
+@pytest.mark.parametrize("arguments", [[], ["burn"], ["init", "--pass", "x"], ["change", "--x"]])
 def test_bad_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         ceremony.main(arguments)
     assert caught.value.code == 2
     assert "usage" in capsys.readouterr().err
+
+
+def test_an_unknown_network_is_refused_before_anything_is_made(
+    home: Home, passphrase_file: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert init(home, passphrase_file(), "--network", "moon") == 2
+    assert "no network 'moon'" in capsys.readouterr().err
+    assert not home.root.exists()
+
+
+def test_a_damaged_keystore_fails_verification(
+    home: Home, passphrase_file: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = passphrase_file()
+    assert init(home, file) == 0
+    home.keystore.write_bytes(home.keystore.read_bytes()[:-1])
+    files = ["--old-passphrase-file", str(file), "--new-passphrase-file", str(file)]
+    assert ceremony.main(["change", "--home", str(home.root), *files]) == 3
+    assert "checksum" in capsys.readouterr().err
 
 
 def test_prepare_home_keeps_a_private_home_as_it_is(home: Home) -> None:
