@@ -7,10 +7,23 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Wrap(Protocol):
+    """Runs a piece of work whose name is given."""
+
+    def __call__(self, name: str, work: Callable[[], T]) -> T:
+        """Returns, or raises, what `work` does."""
+        ...
+
+
+def run_bare(name: str, work: Callable[[], T]) -> T:
+    """Runs work and nothing else."""
+    return work()
 
 
 class SystemClock:
@@ -54,13 +67,20 @@ class ThreadOffload:
     Work that was begun is finished even if its caller was cancelled: a thread cannot be stopped.
     """
 
-    def __init__(self, name: str, workers: int) -> None:
+    def __init__(self, name: str, workers: int, wrap: Wrap = run_bare) -> None:
+        """`wrap` runs each piece of work: where it is measured."""
         self._executor = ThreadPoolExecutor(max_workers=workers, thread_name_prefix=name)
+        self._wrap = wrap
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `kernel.ports.Offload`."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, partial(function, *args, **kwargs))
+        job = self._executor.submit(self._wrap, function.__name__, partial(function, *args, **kwargs))
+        try:
+            return await asyncio.shield(asyncio.wrap_future(job))
+        except asyncio.CancelledError:
+            if not job.cancel():
+                await asyncio.gather(asyncio.wrap_future(job), return_exceptions=True)
+            raise
 
     def close(self) -> None:
         """Lets the threads end; work that has not begun is dropped."""

@@ -23,6 +23,7 @@ from node.home import Home, check_initialised, check_private, lock_home
 from node.identity.keystore import Keystore, open_keystore
 from node.identity.unlock import get_passphrase
 from node.logs import Logger, make_logger
+from node.memory import keep_buffers
 from node.metrics import MetricsServer, NodeMetrics
 from node.notify import Notifier
 from node.opening import WrapFiles, keep_files, open_home
@@ -55,7 +56,8 @@ def run_daemon(
 
 
 def harden_process() -> None:
-    """No core dumps, no proxies, no permissions for others, as many descriptors as allowed."""
+    """No core dumps, no proxies, no permissions for others, as many descriptors as allowed, memory kept."""
+    keep_buffers()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

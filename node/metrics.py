@@ -7,14 +7,18 @@ format. The address must be a loopback address (checked in the configuration, an
 import asyncio
 import contextlib
 import ipaddress
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from kernel.errors import LocalError
 from kernel.ports import Files
+
+T = TypeVar("T")
 
 MAX_REQUEST_BYTES = 8 << 10
 REQUEST_TIMEOUT_S = 5.0
@@ -30,6 +34,8 @@ class NodeMetrics:
         sessions: sessions in the store, by state.
         store_bytes: bytes on disk, by part of the store.
         fsync_seconds: how long the disk took to make bytes durable.
+        stage_cpu_seconds: processor time of chunk work, by function.
+        fsync_wait_seconds: time in which the disk was awaited and no chunk work ran.
         errors: errors given to clients, by class.
         connections: open connections, by socket.
     """
@@ -47,16 +53,65 @@ class NodeMetrics:
             buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
             registry=self.registry,
         )
+        self.stage_cpu_seconds = Counter(
+            "lucid_stage_cpu_seconds", "Processor time of chunk work", ["stage"], registry=self.registry
+        )
+        self.fsync_wait_seconds = Counter(
+            "lucid_fsync_wait_seconds",
+            "Time in which the disk was awaited and no chunk work ran",
+            registry=self.registry,
+        )
         self.errors = Counter("lucid_errors", "Errors given to clients", ["code"], registry=self.registry)
         self.connections = Gauge("lucid_connections", "Open connections", ["socket"], registry=self.registry)
+
+
+class WorkMeter:
+    """What the processors do, and when they stand still because of the disk. Called from many threads."""
+
+    def __init__(self, metrics: NodeMetrics) -> None:
+        self._metrics = metrics
+        self._lock = threading.Lock()
+        self._working = 0
+        self._syncing = 0
+        self._stalled_since = 0.0
+
+    def run(self, name: str, work: Callable[[], T]) -> T:
+        """Runs a piece of chunk work and counts the processor time that it takes under its name."""
+        self._change(working=1)
+        started = time.thread_time()
+        try:
+            return work()
+        finally:
+            self._metrics.stage_cpu_seconds.labels(name).inc(time.thread_time() - started)
+            self._change(working=-1)
+
+    @contextlib.contextmanager
+    def syncing(self) -> Iterator[None]:
+        """Around an fsync."""
+        self._change(syncing=1)
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._metrics.fsync_seconds.observe(time.perf_counter() - started)
+            self._change(syncing=-1)
+
+    def _change(self, working: int = 0, syncing: int = 0) -> None:
+        with self._lock:
+            now = time.perf_counter()
+            if self._syncing and not self._working:
+                self._metrics.fsync_wait_seconds.inc(now - self._stalled_since)
+            self._stalled_since = now
+            self._working += working
+            self._syncing += syncing
 
 
 class MeteredFiles:
     """`kernel.ports.Files` that measures how long the disk takes to make things durable."""
 
-    def __init__(self, files: Files, metrics: NodeMetrics) -> None:
+    def __init__(self, files: Files, meter: WorkMeter) -> None:
         self._files = files
-        self._observe = metrics.fsync_seconds.observe
+        self._meter = meter
         self.create = files.create
         self.append = files.append
         self.read = files.read
@@ -69,15 +124,13 @@ class MeteredFiles:
 
     def fsync(self, path: str) -> None:
         """See `kernel.ports.Files`."""
-        started = time.perf_counter()
-        self._files.fsync(path)
-        self._observe(time.perf_counter() - started)
+        with self._meter.syncing():
+            self._files.fsync(path)
 
     def fsync_dir(self, path: str) -> None:
         """See `kernel.ports.Files`."""
-        started = time.perf_counter()
-        self._files.fsync_dir(path)
-        self._observe(time.perf_counter() - started)
+        with self._meter.syncing():
+            self._files.fsync_dir(path)
 
 
 class MetricsServer:

@@ -10,7 +10,7 @@ from kernel.errors import StoreError
 from kernel.ports import Files
 from node.adapters import SystemClock, SystemEntropy, ThreadOffload
 from node.config import NodeConfig
-from node.metrics import MeteredFiles, NodeMetrics
+from node.metrics import MeteredFiles, NodeMetrics, WorkMeter
 from node.ports import NodePorts, Usage
 from session import tables
 from session.ports import SessionPorts
@@ -56,7 +56,7 @@ async def open_home(
 
     Args:
         config: of the node.
-        metrics: get the times of fsync.
+        metrics: get the times of chunk work and of fsync.
         wrap_files: takes the files of the store and gives those to use: where faults are injected.
         rebuild: put the index aside and open an empty one.
 
@@ -64,7 +64,8 @@ async def open_home(
         StoreError: the store cannot be opened.
     """
     with ExitStack() as stack:
-        offload_cpu = ThreadOffload("cpu", config.workers or os.cpu_count() or 1)
+        meter = WorkMeter(metrics)
+        offload_cpu = ThreadOffload("cpu", config.workers or os.cpu_count() or 1, meter.run)
         stack.callback(offload_cpu.close)
         offload_io = ThreadOffload("io", IO_WORKERS)
         stack.callback(offload_io.close)
@@ -75,7 +76,7 @@ async def open_home(
             tables=tables.TABLES,
             quota_bytes=config.quota or None,
             rebuild=rebuild,
-            wrap_files=lambda files: MeteredFiles(wrap_files(files), metrics),
+            wrap_files=lambda files: MeteredFiles(wrap_files(files), meter),
         )
         stack.callback(store.close)
 

@@ -53,7 +53,7 @@ def parse_duration(text: str) -> int:
 
 def format_size(size_bytes: float) -> str:
     """A size for people: three significant digits and a binary unit."""
-    if size_bytes < 1024:
+    if size_bytes < 1000:
         return f"{int(size_bytes)} B"
     power = 0
     while size_bytes >= 1000 and power < len(_SIZE_UNITS) - 1:

@@ -126,10 +126,8 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "plaintext_bytes": "bytes that were written",
         "findings": _FINDINGS,
     },
-    "session recover": {
-        "resumed": "outcome of `--resume`, fields as for `session record`; null otherwise",
-        "finalized": "an array of the sessions that were finalized; fields as for `session list`",
-    },
+    "session recover": {"finalized": "an array of the sessions that were finalized, as in `session list`"},
+    "session recover --resume": RECORDED,
     "session delete": {"session_id": SESSION["session_id"], "freed_bytes": "bytes that were freed on disk"},
     "session hold": SESSION,
     "session release": SESSION,

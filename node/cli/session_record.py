@@ -71,10 +71,10 @@ def record_command(
     recorded: list[str] = context.meta[_COMMAND_KEY]
     if source is not None and recorded:
         raise UsageError("both a source and a command are given", hint="Record one of them.")
+    check_daemon(home)
     if source is not None:
         if no_pty or record_input is not None or on_recording_failure is not None:
             raise UsageError("--no-pty, --record-input and --on-recording-failure are for terminal sessions")
-        check_daemon(home)
         request = RecordRequest(name=name, tags=tags, retain_s=retain)
         return record_source(home, source, request, as_json=as_json)
     return record_shell(

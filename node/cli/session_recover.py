@@ -138,5 +138,5 @@ def print_finalized(finalized: "list[control_pb2.SessionInfo]", *, as_json: bool
         f" {info.gaps} gaps"
         for info in finalized
     ]
-    document = {"resumed": None, "finalized": [describe_session(info) for info in finalized]}
+    document = {"finalized": [describe_session(info) for info in finalized]}
     emit(document, "\n".join(lines) or "No session is interrupted.", as_json=as_json)

@@ -181,9 +181,9 @@ def _is_passable(output: int) -> bool:
 
 
 def _copy(transfer: RecordingTransfer, reading: int, output: int) -> None:
-    """Copies until the pipe ends (after a failure: until it is empty) and the daemon said its last word."""
+    """Copies until the daemon said its last word and the pipe is empty: all was written before that word."""
     while True:
-        if transfer.poll(reading, timeout_s=0 if transfer.failure else None):
+        if transfer.poll(reading, timeout_s=0 if transfer.is_over else None):
             piece = os.read(reading, _COPY_BYTES)
             if not piece:
                 break
@@ -193,7 +193,7 @@ def _copy(transfer: RecordingTransfer, reading: int, output: int) -> None:
                 raise
             except OSError as error:
                 raise LocalError(f"the output cannot be written: {error.strerror}") from error
-        elif transfer.failure:
+        elif transfer.is_over:
             break
     while not transfer.is_over:
         transfer.poll()

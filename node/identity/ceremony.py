@@ -27,7 +27,7 @@ from kernel.ports import Entropy
 from kernel.sealing import compute_x25519_public
 from lucid.v1 import identity_pb2
 from node.adapters import SystemEntropy
-from node.cli.errors import get_exit_code, show_error
+from node.cli.errors import get_exit_code, report_interrupt, show_error
 from node.home import Home, check_initialised, check_private, find_home
 from node.identity.keystore import (
     NodeIdentity,
@@ -78,7 +78,7 @@ def init_node(
         before_name=lambda: _show(home, identity, words, as_json=as_json),
     )
     if not as_json:
-        print("\nThe node is ready. Start it with: lucid-node run")
+        _say("\nThe node is ready. Start it with: lucid-node run")
 
 
 def change_node_passphrase(
@@ -97,10 +97,8 @@ def change_node_passphrase(
     old = _get_passphrase(old_file, "Old passphrase: ", "--old-passphrase-file", twice=False)
     new = _get_passphrase(new_file, "New passphrase: ", "--new-passphrase-file", twice=True)
     change_passphrase(home.keystore, old, new, entropy)
-    if as_json:
-        print(json.dumps({"peer_id": identity.peer_id, "home": str(home.root)}))
-    else:
-        print("The passphrase is changed. Copies of the old keystore still open with the old one.")
+    done = "The passphrase is changed. Copies of the old keystore still open with the old one."
+    _say(json.dumps({"peer_id": identity.peer_id, "home": str(home.root)}) if as_json else done)
 
 
 def prepare_home(home: Home) -> None:
@@ -134,11 +132,20 @@ def _show(home: Home, identity: NodeIdentity, words: str, *, as_json: bool) -> N
         "home": str(home.root),
     }
     text = json.dumps(facts | {"recovery_phrase": words}) if as_json else _describe(facts, words)
+    if not _say(text):
+        message = "the recovery words could not be shown, so there is no keystore"
+        raise LocalError(message, hint="Try again where the output can be read.")
+
+
+def _say(text: str) -> bool:
+    """Prints to standard output; False if that cannot be written. What is done is done, said or not."""
     try:
         print(text, flush=True)
-    except OSError as error:
-        message = f"the recovery words could not be shown: {error.strerror}; there is no keystore"
-        raise LocalError(message, hint="Try again where the output can be read.") from error
+    except OSError:
+        # What is still buffered would fail again, louder, when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
+        return False
+    return True
 
 
 def _describe(facts: dict[str, str], words: str) -> str:
@@ -200,8 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show_error(type(error).__name__, str(error), error.hint, as_json=False)
         return get_exit_code(error)
     except KeyboardInterrupt:
-        print("\nInterrupted: nothing was changed.", file=sys.stderr)
-        return 130
+        return report_interrupt()
     return 0
 
 

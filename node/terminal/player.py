@@ -24,7 +24,8 @@ def play(open_source: Callable[[], int], options: PlayOptions) -> None:
     """Plays an asciicast on standard output; keys come from the terminal on standard input.
 
     Args:
-        open_source: gives a descriptor to read the asciicast from its start (closed here). Called again to seek back.
+        open_source: gives a descriptor to read the asciicast from its start (closed here). Called again to
+            seek back.
         options: how to play it.
 
     Raises:

@@ -40,8 +40,8 @@ class TerminalOutcome:
     """How a recorded command ended.
 
     Attributes:
-        exit_status: of the command; 128 + signal if a signal killed it; 127 not found, 126 not executable; 1 if it was
-            refused or ended because it could not be recorded (`on_recording_failure = stop`).
+        exit_status: of the command; 128 + signal if a signal killed it; 127 not found, 126 not executable; 1
+            if it was refused or ended because it could not be recorded (`on_recording_failure = stop`).
         session_id: 16 bytes; empty if no session was opened.
         done: the session as the daemon closed it; None if it could not be closed (or there is none).
         failure: why the recording is missing or not complete, in words for the user; empty if all is well.
@@ -58,8 +58,8 @@ class TerminalOutcome:
 def record_terminal(socket_path: Path, command: Sequence[str], options: TerminalOptions) -> TerminalOutcome:
     """Runs `command` and records it; uses standard input, output and error of this process.
 
-    What goes wrong with the command or the recording is in the outcome; warnings that cannot wait are written to
-    standard error. The terminal is as it was when this returns.
+    What goes wrong with the command or the recording is in the outcome; warnings that cannot wait are written
+    to standard error. The terminal is as it was when this returns.
 
     Raises:
         UsageError: `command` is empty.

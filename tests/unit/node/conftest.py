@@ -1,0 +1,231 @@
+"""A whole node on a simulated disk, with real sockets in a temporary directory."""
+
+import asyncio
+import contextlib
+import io
+import random
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from kernel.domains import NETWORKS
+from kernel.sealing import compute_x25519_public
+from kernel.signing import SigningKey
+from lucid.v1 import data_pb2, session_pb2
+from node.adapters import SystemClock, SystemEntropy, ThreadOffload
+from node.compose import Node, compose
+from node.config import load_config
+from node.data.server import DataServer
+from node.home import Home
+from node.logs import make_logger
+from node.metrics import MeteredFiles, NodeMetrics, WorkMeter
+from node.ports import NodePorts, Usage
+from session import tables
+from session.access import RecorderKeys
+from storage.blobs import FileBlobs
+from storage.faults import Faults
+from storage.inline import InlineOffload
+from storage.journal import FileJournal
+from storage.memory_files import MemoryFiles
+from storage.memory_records import MemoryRecords
+from storage.quota import Quota
+from storage.store import RESERVED_STREAMS
+
+FREE_BYTES = 10 << 30
+
+
+class SeededRng:
+    def __init__(self) -> None:
+        self._random = random.Random(1)
+
+    def below(self, bound: int) -> int:
+        return self._random.randrange(bound)
+
+
+@dataclass
+class Bench:
+    """A node and what stands around it."""
+
+    home: Home
+    node: Node
+    files: MemoryFiles
+    faults: Faults
+    log: io.StringIO
+    usage: dict[str, int] = field(default_factory=lambda: {"free": FREE_BYTES})
+
+
+MakeBench = Callable[..., Awaitable[Bench]]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    root = tmp_path / "h"
+    root.mkdir(0o700)
+    return Home(root)
+
+
+@pytest.fixture
+async def make_bench(home: Home) -> AsyncIterator[MakeBench]:
+    """Makes nodes; flags are settings as on the command line."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def make(**flags: str) -> Bench:
+            config = load_config(home, {}, flags)
+            rng = SeededRng()
+            faults = Faults(rng)
+            memory = MemoryFiles(rng, faults)
+            metrics = NodeMetrics()
+            files = MeteredFiles(memory, WorkMeter(metrics))
+            offload, quota = InlineOffload(), Quota(config.quota or None)
+            records = MemoryRecords(tables.TABLES, faults)
+            blobs = await FileBlobs.open(files, offload, quota)
+            journal = await FileJournal.open(files, offload, quota, reserved=RESERVED_STREAMS)
+            usage = {"free": FREE_BYTES}
+
+            def measure() -> Usage:
+                return Usage(blobs.used_bytes(), journal.used_bytes(), records.size_bytes(), usage["free"])
+
+            ports = NodePorts(
+                SystemClock(), SystemEntropy(), offload, offload, records, blobs, journal, measure
+            )
+            private = b"p" * 32
+            public = compute_x25519_public(private)
+            device = SigningKey.from_seed(b"d" * 32)
+            keys = RecorderKeys(NETWORKS["dev"], device, b"o" * 32, public, {public: private})
+            log = io.StringIO()
+            node = compose(keys, config, ports, metrics, make_logger("debug", "json", log))
+            await node.start()
+            stack.push_async_callback(node.stop)
+            return Bench(home, node, memory, faults, log, usage)
+
+        yield make
+
+
+@pytest.fixture
+async def bench(make_bench: MakeBench) -> Bench:
+    return await make_bench()
+
+
+ServeData = Callable[..., Awaitable[DataServer]]
+
+
+@pytest.fixture
+async def serve_data() -> AsyncIterator[ServeData]:
+    """Opens data sockets; they close at the end."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def serve(bench: Bench, *, may_only_record: bool = False) -> DataServer:
+            path = bench.home.root / "record.sock" if may_only_record else bench.home.data_socket
+            server = DataServer(
+                bench.node, path, may_only_record=may_only_record, make_offload=lambda: ThreadOffload("t", 1)
+            )
+            await server.start()
+            stack.push_async_callback(server.stop)
+            return server
+
+        yield serve
+
+
+class RawClient:
+    """Speaks frames, right or wrong, over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.connect(str(path))
+        self._socket.setblocking(False)
+
+    async def send_bytes(self, data: bytes) -> None:
+        await asyncio.get_running_loop().sock_sendall(self._socket, data)
+
+    async def send(self, frame: data_pb2.ClientFrame, *descriptors: int) -> None:
+        encoded = frame.SerializeToString()
+        message = len(encoded).to_bytes(4, "big") + encoded
+        if descriptors:
+            sent = socket.send_fds(self._socket, [message], list(descriptors))
+            message = message[sent:]
+        await self.send_bytes(message)
+
+    async def receive(self) -> data_pb2.ServerFrame:
+        """The next frame that is no progress."""
+        while True:
+            size = int.from_bytes(await self._receive_exactly(4), "big")
+            frame = data_pb2.ServerFrame.FromString(await self._receive_exactly(size))
+            if not frame.HasField("progress"):
+                return frame
+
+    async def is_closed(self) -> bool:
+        try:
+            return await asyncio.get_running_loop().sock_recv(self._socket, 1) == b""
+        except ConnectionResetError:
+            return True
+
+    def close(self) -> None:
+        self._socket.close()
+
+    async def _receive_exactly(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            piece = await asyncio.get_running_loop().sock_recv(self._socket, size - len(data))
+            if not piece:
+                raise EOFError("the daemon closed the connection")
+            data += piece
+        return data
+
+
+Connect = Callable[[Path], RawClient]
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    clients = []
+
+    def make(path: Path) -> RawClient:
+        clients.append(RawClient(path))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+def start_frame(
+    kind: "session_pb2.SourceKind.ValueType" = session_pb2.SOURCE_KIND_STREAM, **metadata: object
+) -> data_pb2.ClientFrame:
+    start = data_pb2.StartRecording(kind=kind, metadata=session_pb2.Metadata(**metadata))  # type: ignore[arg-type]
+    return data_pb2.ClientFrame(start=start)
+
+
+def data_frame(position: int, data: bytes) -> data_pb2.ClientFrame:
+    return data_pb2.ClientFrame(data=data_pb2.DataPiece(position=position, data=data))
+
+
+FINISH = data_pb2.ClientFrame(finish=data_pb2.FinishRecording(has_exit_status=True, exit_status=7))
+
+
+@dataclass(frozen=True)
+class Frames:
+    """How tests write frames."""
+
+    start: Callable[..., data_pb2.ClientFrame] = start_frame
+    data: Callable[[int, bytes], data_pb2.ClientFrame] = data_frame
+    finish: data_pb2.ClientFrame = field(default_factory=lambda: FINISH)
+
+
+@pytest.fixture
+def frames() -> Frames:
+    return Frames()
+
+
+async def wait_until(holds: Callable[[], bool]) -> None:
+    """Returns when `holds()`; fails if it does not within 20 s."""
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], bool]], Awaitable[None]]:
+    return wait_until

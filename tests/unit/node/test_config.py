@@ -1,0 +1,88 @@
+import pytest
+
+from kernel.errors import UsageError
+from node.config import SETTINGS, load_config
+from node.home import Home
+
+
+def test_defaults(home: Home) -> None:
+    config = load_config(home, {}, {})
+    assert (config.network, config.quota, config.metrics_listen) == ("dev", 0, "127.0.0.1:0")
+
+
+def test_flags_beat_environment_beats_file_beats_defaults(home: Home) -> None:
+    home.config.write_text('quota = "1G"\nretention = "1d"\nmax_recordings = 3\n')
+    environment = {"LUCID_QUOTA": "2G", "LUCID_RETENTION": "2d", "PATH": "x", "LUCID_HOME": "y"}
+    config = load_config(home, environment, {"quota": "3G", "retention": None})
+    assert (config.quota, config.retention, config.max_recordings) == (3 << 30, 2 * 86400, 3)
+
+
+@pytest.mark.parametrize(("name", "meant"), [("quotta", "quota"), ("metric_listen", "metrics_listen")])
+def test_unknown_names_lead_to_the_nearest(home: Home, name: str, meant: str) -> None:
+    home.config.write_text(f"{name} = 1\n")
+    with pytest.raises(UsageError, match=name) as caught:
+        load_config(home, {}, {})
+    assert f'"{meant}"' in caught.value.hint
+    home.config.unlink()
+    with pytest.raises(UsageError) as caught:
+        load_config(home, {f"LUCID_{name.upper()}": "1"}, {})
+    assert f'"LUCID_{meant.upper()}"' in caught.value.hint
+
+
+def test_variables_of_the_client_are_not_ours(home: Home) -> None:
+    load_config(home, {"LUCID_CLIENT_SHELL": "x", "LUCID_CLIENT_CONFIG": "y", "LUCID_SESSION_ID": "z"}, {})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "quota = -1",
+        'quota = "much"',
+        "quota = true",
+        "quota = [1]",
+        'network = "moon"',
+        'metrics_listen = "0.0.0.0:9000"',
+        'metrics_listen = "192.0.2.1:9000"',
+        'metrics_listen = "localhost:9000"',
+        'metrics_listen = "127.0.0.1:99999"',
+        'metrics_listen = "127.0.0.1"',
+        'record_socket = "relative"',
+        f'record_socket = "/{"x" * 107}"',
+        'log_level = "loud"',
+        "workers = 1000",
+        "max_recordings = 0",
+        "this is no TOML",
+        "quota = 1\nquota = 2",
+        "[table]\nquota = 1",
+        "# " + "x" * 70_000,
+    ],
+)
+def test_bad_settings_are_named(home: Home, line: str) -> None:
+    home.config.write_text(line + "\n")
+    with pytest.raises(UsageError, match=r"lucid\.toml"):
+        load_config(home, {}, {})
+
+
+def test_bytes_that_are_no_text_are_no_configuration(home: Home) -> None:
+    home.config.write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError):
+        load_config(home, {}, {})
+
+
+def test_a_configuration_that_cannot_be_read_is_not_passed_over(home: Home) -> None:
+    home.config.mkdir()
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_config(home, {}, {})
+
+
+def test_a_bad_flag_is_named_as_one(home: Home) -> None:
+    with pytest.raises(UsageError, match="--metrics-listen"):
+        load_config(home, {}, {"metrics_listen": "0.0.0.0:1"})
+
+
+def test_every_setting_has_a_meaning_and_a_sound_default(home: Home) -> None:
+    for name, setting in SETTINGS.items():
+        assert setting.metadata["meaning"]
+        if setting.default != "":
+            text = f"{setting.default}s" if name == "retention" else str(setting.default)
+            assert setting.metadata["parse"](text) == setting.default
