@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -68,6 +69,13 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def run_killed(step: int, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-c", KILLER, str(step), *map(str, arguments)]
     return subprocess.run(command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def open_broken_pipe() -> BinaryIO:
+    """The writing end of a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return os.fdopen(writer, "wb")
 
 
 def open_with_either(path: Path, *passphrases: bytes) -> Keystore:
@@ -143,6 +151,32 @@ def test_no_terminal_and_no_file_is_a_usage_error(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert "no terminal" in result.stderr and "--passphrase-file" in result.stderr
     assert not (tmp_path / "home" / "keystore").exists()
+
+
+def test_words_that_nobody_can_read_make_no_keystore(
+    tmp_path: Path, passphrase_file: Callable[[bytes], Path]
+) -> None:
+    home, file = tmp_path / "home", passphrase_file(b"passphrase")
+    command = [*MODULE, "init", "--home", str(home), "--passphrase-file", str(file)]
+    with open_broken_pipe() as pipe, Path("/dev/full").open("wb") as full:
+        for output in (pipe, full):
+            result = subprocess.run(command, check=False, stdout=output, stderr=subprocess.PIPE, text=True)
+            assert result.returncode == 1
+            assert "could not be shown" in result.stderr and "Traceback" not in result.stderr
+            assert list(home.iterdir()) == []
+
+
+def test_a_change_that_cannot_be_told_is_made_all_the_same(
+    tmp_path: Path, passphrase_file: Callable[[bytes], Path]
+) -> None:
+    home, old, new = tmp_path / "home", passphrase_file(b"old"), passphrase_file(b"new")
+    assert run("init", "--home", home, "--passphrase-file", old).returncode == 0
+    command = [*MODULE, "change", "--home", str(home)]
+    command += ["--old-passphrase-file", str(old), "--new-passphrase-file", str(new)]
+    with open_broken_pipe() as pipe:
+        result = subprocess.run(command, check=False, stdout=pipe, stderr=subprocess.PIPE, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    open_keystore(home / "keystore", b"new")
 
 
 def test_a_secret_never_shows_in_an_error(tmp_path: Path, passphrase_file: Callable[[bytes], Path]) -> None:
@@ -263,7 +297,7 @@ def test_ctrl_c_at_the_prompt_makes_nothing(tmp_path: Path, terminal: Callable[.
     child.expect("New passphrase: ")
     child.type("half\x03")
     code, text = child.finish()
-    assert code == 130 and "Interrupted: nothing was changed." in text
+    assert code == 130 and "Interrupted." in text
     assert list((tmp_path / "home").iterdir()) == []
 
 

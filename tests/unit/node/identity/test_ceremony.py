@@ -5,12 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from kernel.domains import NETWORKS
-from kernel.errors import Conflict, LocalError
+from kernel.errors import Conflict
 from kernel.grants import is_granted
 from kernel.keys import OwnerKeys
 from lucid.v1.identity_pb2 import ROLE_READ, ROLE_RECORD, ROLE_WORK
-from node.adapters import SystemEntropy
 from node.home import Home
 from node.identity import ceremony
 from node.identity.keystore import open_keystore
@@ -124,25 +122,6 @@ def test_a_home_of_somebody_else_is_refused(
     os.chown(home.root, 12345, 12345)
     assert init(home, passphrase_file()) == 1
     assert "belongs to user 12345" in capsys.readouterr().err
-
-
-def test_words_that_nobody_could_read_make_no_keystore(
-    home: Home, passphrase_file: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise BrokenPipeError(32, "Broken pipe")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("builtins.print", fail)
-        with pytest.raises(LocalError, match="could not be shown"):
-            ceremony.init_node(
-                home,
-                NETWORKS["dev"],
-                passphrase_file(),
-                SystemEntropy(),
-                as_json=True,
-            )
-    assert list(home.root.iterdir()) == []
 
 
 def test_the_words_are_shown_before_the_keystore_has_its_name(
