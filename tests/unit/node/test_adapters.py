@@ -71,8 +71,7 @@ async def test_a_cancelled_caller_learns_of_it_when_the_work_has_ended() -> None
         ended.set()
 
     task = asyncio.create_task(offload.run(work))
-    while not begun.is_set():
-        await asyncio.sleep(0)
+    await asyncio.to_thread(begun.wait, 30)
     task.cancel()
     await asyncio.sleep(0)
     assert not task.done()
