@@ -167,9 +167,9 @@ def _is_listening(address: Path) -> bool:
 
 
 def _compute_growth(before: dict[str, float], after: dict[str, float], name: str) -> dict[str, float]:
-    """How much one counter grew, by its labels."""
+    """How much one counter grew, by the value of its label; all of it under "" if it has none."""
     return {
-        key.partition("{")[2].rstrip("}"): value - before.get(key, 0.0)
+        key.partition('"')[2].rpartition('"')[0]: value - before.get(key, 0.0)
         for key, value in after.items()
         if key.partition("{")[0] == name
     }
