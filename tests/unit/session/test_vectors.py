@@ -1,10 +1,8 @@
 """The vectors of a recording: this code agrees with them, and their maker still writes them."""
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -23,6 +21,7 @@ from session.encryptor import ChunkFlag, compute_padded_bytes, decrypt_chunk, en
 from session.live_tail import decrypt_frame, derive_frame_key, encrypt_frame
 from session.manifest import compute_manifest_hash, decode_manifest
 from session.merkle_builder import build_session_tree, compute_blob_id, compute_chunk_id, compute_chunk_leaves
+from tests.vectors.make_session_vectors import BUILDERS, render
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 
@@ -31,21 +30,11 @@ def load(name: str) -> Any:
     return json.loads((VECTORS / f"{name}.json").read_text())
 
 
-def load_maker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_session_vectors", VECTORS / "make_session_vectors.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 CHUNK, MERKLE, FRAME, CHECKPOINT = load("chunk"), load("merkle"), load("frame"), load("checkpoint")
 METADATA, POLICY, MANIFEST = load("metadata"), load("policy"), load("manifest")
 SECRET, SESSION = bytes.fromhex(CHUNK["secret"]), bytes.fromhex(CHUNK["session_id"])
 NETWORK, DEVICE = NETWORKS["dev"], bytes.fromhex(CHECKPOINT["device"])
 BLOBS = {case["name"]: bytes.fromhex(case["blob"]) for case in CHUNK["valid"]}
-MAKER = load_maker()
 
 
 def unhex(texts: list[str]) -> list[bytes]:
@@ -77,9 +66,9 @@ def build_document(case: Any) -> bytes:
     return b" " * case["spaces"] if "spaces" in case else bytes.fromhex(case["document"])
 
 
-@pytest.mark.parametrize("name", sorted(MAKER.BUILDERS))
+@pytest.mark.parametrize("name", sorted(BUILDERS))
 def test_the_script_still_makes_them(name: str) -> None:
-    assert MAKER.render(MAKER.BUILDERS[name]()) == (VECTORS / name).read_text()
+    assert render(BUILDERS[name]()) == (VECTORS / name).read_text()
 
 
 def test_padded_lengths() -> None:
