@@ -23,7 +23,7 @@ from node.home import Home, check_initialised, check_private, lock_home
 from node.identity.keystore import Keystore, open_keystore
 from node.identity.unlock import get_passphrase
 from node.logs import Logger, make_logger
-from node.memory import keep_buffers
+from node.memory import give_back, keep_buffers
 from node.metrics import MetricsServer, NodeMetrics
 from node.notify import Notifier
 from node.opening import WrapFiles, keep_files, open_home
@@ -154,7 +154,11 @@ async def _serving(node: Node) -> AsyncIterator[None]:
             paths.append((Path(config.record_socket), True))
         for path, may_only_record in paths:
             data = DataServer(
-                node, path, may_only_record=may_only_record, make_offload=_make_transfer_offload
+                node,
+                path,
+                may_only_record=may_only_record,
+                make_offload=_make_transfer_offload,
+                on_idle=give_back,
             )
             await data.start()
             stack.push_async_callback(data.stop)

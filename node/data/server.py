@@ -39,15 +39,23 @@ class DataServer:
         path: of the socket.
         may_only_record: True for the socket that serves other users.
         make_offload: makes the thread of a transfer.
+        on_idle: called when the last connection has ended.
     """
 
     def __init__(
-        self, node: Node, path: Path, *, may_only_record: bool, make_offload: Callable[[], OwnedOffload]
+        self,
+        node: Node,
+        path: Path,
+        *,
+        may_only_record: bool,
+        make_offload: Callable[[], OwnedOffload],
+        on_idle: Callable[[], None],
     ) -> None:
         self._node = node
         self._path = path
         self._may_only_record = may_only_record
         self._make_offload = make_offload
+        self._on_idle = on_idle
         self._exchanges: set[asyncio.Task[None]] = set()
         self._users: Counter[int] = Counter()
         self._gauge = node.metrics.connections.labels("record" if may_only_record else "data")
@@ -123,6 +131,8 @@ class DataServer:
 
     def _on_done(self, exchange: asyncio.Task[None]) -> None:
         self._exchanges.discard(exchange)
+        if not self._exchanges:
+            self._on_idle()
         if not exchange.cancelled() and (error := exchange.exception()) is not None:
             self._node.log.error("an exchange failed", exc_info=error)
 

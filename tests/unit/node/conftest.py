@@ -21,6 +21,7 @@ from node.config import load_config
 from node.data.server import DataServer
 from node.home import Home
 from node.logs import make_logger
+from node.memory import give_back
 from node.metrics import MeteredFiles, NodeMetrics, WorkMeter
 from node.ports import NodePorts, Usage
 from session import tables
@@ -120,7 +121,11 @@ async def serve_data() -> AsyncIterator[ServeData]:
         async def serve(bench: Bench, *, may_only_record: bool = False) -> DataServer:
             path = bench.home.root / "record.sock" if may_only_record else bench.home.data_socket
             server = DataServer(
-                bench.node, path, may_only_record=may_only_record, make_offload=lambda: ThreadOffload("t", 1)
+                bench.node,
+                path,
+                may_only_record=may_only_record,
+                make_offload=lambda: ThreadOffload("t", 1),
+                on_idle=give_back,
             )
             await server.start()
             stack.push_async_callback(server.stop)
