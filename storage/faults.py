@@ -2,12 +2,11 @@
 
 Every operation of a simulated disk asks a shared `Faults` first. Operations are numbered from 0, so a test,
 or the simulator, runs something once to count them, and then again with a fault at each. All choices come
-from one `Rng`:
-a run is a pure function of it.
+from one `Rng`: a run is a pure function of it.
 
 - death: the process dies in the middle of the operation, which takes effect fully, partly or not at all.
   From then on, until `revive()`, every operation dies: nothing that unwinds the stack can reach the disk.
-- failure: the operation raises `StoreError` and has no effect; but a write leaves a prefix, and an fsync loses
+- failure: the operation raises `StoreError` and has no effect; but a write leaves a prefix, and a fsync loses
   what it should have saved.
 - full: writes raise `StoreFull` when the capacity is reached, or at one given operation; a prefix is left.
 """
@@ -73,13 +72,14 @@ class Faults:
         self.operations = 0
         self.die_at = self.fail_at = self.full_at = self.before = None
 
-    def decide(self, name: str, path: str, size_bytes: int = 0) -> Verdict:
+    def decide(self, name: str, path: str, size_bytes: int = 0, *, freed_bytes: int = 0) -> Verdict:
         """Counts an operation and says how it ends.
 
         Args:
             name: of the operation.
             path: what it is about.
-            size_bytes: by how much it grows the disk.
+            size_bytes: what it writes.
+            freed_bytes: what it frees before it writes.
         """
         if self.dead:
             raise Died
@@ -94,9 +94,10 @@ class Faults:
             return self._fail(size_bytes, StoreError(f"cannot {name} {path}: planned failure"))
         if number == self.full_at and name in _GROWING:
             return self._fail(size_bytes, StoreFull(f"cannot {name} {path}: no space left"))
-        if self.capacity_bytes is not None and self.used_bytes + size_bytes > self.capacity_bytes:
-            room = max(self.capacity_bytes - self.used_bytes, 0)
-            return Verdict(room, False, StoreFull(f"cannot {name} {path}: no space left"))
+        if self.capacity_bytes is not None:
+            room = max(self.capacity_bytes - self.used_bytes + freed_bytes, 0)
+            if size_bytes > room:
+                return Verdict(room, False, StoreFull(f"cannot {name} {path}: no space left"))
         return Verdict(size_bytes)
 
     def _fail(self, size_bytes: int, error: StoreError) -> Verdict:

@@ -33,6 +33,7 @@ LOCK_FILE = "lock.mdb"
 
 _INITIAL_MAP_BYTES = 16 << 20
 _MAX_MAP_BYTES = 1 << 40
+_SPARE_BYTES = 1 << 20
 _DAMAGE = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -162,6 +163,10 @@ class LmdbRecords:
                     return
                 except lmdb.MapFullError:
                     self._grow()
+                except lmdb.Error as error:
+                    if getattr(error, "code", 0) == errno.EIO:
+                        self._check_space(operations)
+                    raise
 
     def _apply(self, transaction: "lmdb.Transaction[bytes]", operation: Operation) -> None:
         table, key = operation.table, operation.key
@@ -174,6 +179,12 @@ class LmdbRecords:
             case Expect(value=expected):
                 stored = transaction.get(key, db=database)
                 record_format.check_expected(table, self._keys[table], key, stored, expected)
+
+    def _check_space(self, operations: Sequence[Operation]) -> None:
+        """LMDB calls a write that the disk cut short an I/O error: asks the disk whether it is just full."""
+        wanted = _SPARE_BYTES + sum(len(o.value) for o in operations if isinstance(o, Put))
+        with (self._directory / DATA_FILE).open("r+b") as file:
+            os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, wanted)
 
     def _grow(self) -> None:
         map_bytes = 2 * self._env.info()["map_size"]
@@ -205,11 +216,9 @@ def _failures(action: str) -> Iterator[None]:
     try:
         yield
     except (lmdb.Error, OSError) as error:
-        code, reason = (
-            (error.code, error.reason) if isinstance(error, lmdb.Error) else (error.errno, error.strerror)
-        )
-        message = f"cannot {action} the index: {reason or error}"
-        if code in _FULL:
+        message = f"cannot {action} the index: {error}"
+        code = error.errno if isinstance(error, OSError) else getattr(error, "code", 0)
+        if code in _FULL or isinstance(error, lmdb.DiskError):
             raise StoreFull(message, hint="free some space on the disk") from error
         if isinstance(error, _DAMAGE):
             raise StoreDamaged(message, hint=record_format.REBUILD_HINT) from error

@@ -59,7 +59,7 @@ class MemoryFiles:
     def create(self, path: str, parts: Sequence[bytes]) -> None:
         """See `Files.create`."""
         data = b"".join(parts)
-        verdict = self.faults.decide("create", path, len(data))
+        verdict = self.faults.decide("create", path, len(data), freed_bytes=self._measure_file(path))
         file = self._make(path)
         self._cut(file, 0)
         self._add(file, data[: verdict.size_bytes])
@@ -183,6 +183,12 @@ class MemoryFiles:
         if not isinstance(entry, _File):
             raise StoreError(f"{path} is no regular file")
         return entry
+
+    def _measure_file(self, path: str) -> int:
+        try:
+            return len(self._get(path).data)
+        except FileNotFoundError:
+            return 0
 
     def _make(self, path: str) -> _File:
         check_path(path)
