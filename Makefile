@@ -27,7 +27,7 @@ test: ## the quick tests: a few minutes
 
 test-all: ## all tests, with the long explorations
 	$(DEV)
-	@HYPOTHESIS_PROFILE=long .venv/bin/pytest -n "$$(nproc)" --dist worksteal $(ARGS)
+	@HYPOTHESIS_PROFILE=long .venv/bin/pytest -n "$$(nproc)" --dist worksteal -o faulthandler_timeout=3600 $(ARGS)
 
 lint: ## style, types, architecture, wire format
 	$(DEV)
