@@ -208,6 +208,17 @@ class RecordingLink:
                 raise self.describe_loss()
             self.poll()
 
+    def wait_accepted(self) -> RecordingAccepted:
+        """The daemon's first answer, when it is there.
+
+        Raises:
+            LucidError: the daemon refuses, or does not answer.
+        """
+        self.wait(lambda: self.accepted is not None)
+        if self.accepted is None:
+            raise self.describe_loss()
+        return self.accepted
+
     def wait_done(self) -> RecordingDone:
         """The session as the daemon closed it, when it has.
 
@@ -237,6 +248,8 @@ class RecordingLink:
 
     def describe_loss(self) -> LucidError:
         """What to say when the link is given up."""
+        if isinstance(self.loss, StoreError):
+            return self.loss
         return self.refusal or Unavailable(
             f"there was no progress with the daemon for {RECONNECT_S:.0f} s"
             + (f" ({self.loss})" if self.loss else ""),

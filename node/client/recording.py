@@ -163,7 +163,7 @@ def _open_sender(
 ) -> Iterator["_Sender"]:
     link = RecordingLink(socket_path, request, time.monotonic)
     try:
-        link.wait(lambda: link.accepted is not None)
+        link.wait_accepted()
         yield _Sender(link, on_progress)
     finally:
         link.close()
