@@ -65,10 +65,11 @@ def make_chunks() -> list[Case]:
     ]
 
 
-def refuse_inner(name: str, inner: bytes, reason: str) -> Case:
-    """A chunk 0 whose seal is right around an inner part that is not."""
+def refuse_inner(name: str, inner: bytes, reason: str, commitment: bytes = b"") -> Case:
+    """A chunk 0 whose seal is right around an inner part, or a commitment, that is not."""
     key = derive(SECRET, Label.CHUNK, SESSION, bytes(4))
-    header = ChunkHeader(ChunkFlag(0), SESSION, 0, draw(name), derive(key, Label.CHUNK_COMMITMENT)).encode()
+    commitment = commitment or derive(key, Label.CHUNK_COMMITMENT)
+    header = ChunkHeader(ChunkFlag(0), SESSION, 0, draw(name), commitment).encode()
     blob = header + aead.encrypt(key, draw(name), inner, header)
     return {"name": name, "blob": blob.hex(), "reason": reason}
 
@@ -117,7 +118,8 @@ def make_refused_chunks() -> list[Case]:
         refuse_inner(
             "content beyond the end", struct.pack(">BII", 0, 1 << 20, size) + inner[9:], "MALFORMED"
         ),
-        refuse_inner("codec 2", make_inner(2, TEXT, size), "MALFORMED"),
+        refuse_inner("another commitment under the seal", inner, "NOT_DECRYPTABLE", bytes(32)),
+        refuse_inner("codec 2", make_inner(2, good, size), "MALFORMED"),
         refuse_inner("raw with another length", make_inner(0, TEXT, size - 1), "MALFORMED"),
         refuse_inner("zstd frame of another length", make_inner(1, good, size - 1), "MALFORMED"),
         refuse_inner("zstd frame without its length", make_inner(1, no_size, size), "MALFORMED"),
@@ -181,6 +183,7 @@ def build_merkle() -> Case:
     path, chain = inclusion[-2]["proof"], merkle.compute_consistency_proof(leaves[:7], 3)
     assert isinstance(path, list)
     turned = [*path[1:], path[0]]
+    smaller = hexes(merkle.compute_inclusion_proof(leaves[:4], 1))
     blob = bytes.fromhex(make_chunks()[1]["blob"])
     chunk_leaves, chunk_ids = (
         compute_chunk_leaves(blob),
@@ -193,15 +196,16 @@ def build_merkle() -> Case:
         "inclusion": inclusion,
         "consistency": consistency,
         "refused_inclusion": [
-            {"name": name, "leaf": leaf, "index": index, "count": count, "proof": proof, "root": roots[8]}
-            for name, leaf, index, count, proof in (
-                ("another leaf", leaves[5].hex(), 6, 8, path),
-                ("another index", leaves[6].hex(), 7, 8, path),
-                ("index beyond the count", leaves[6].hex(), 8, 8, path),
-                ("too short", leaves[6].hex(), 6, 8, path[:-1]),
-                ("too long", leaves[6].hex(), 6, 8, [*path, path[0]]),
-                ("another order", leaves[6].hex(), 6, 8, turned),
-                ("a hash of 31 bytes", leaves[6].hex(), 6, 8, [path[0][:-2], *path[1:]]),
+            {"name": name, "leaf": leaf, "index": index, "count": count, "proof": proof, "root": root}
+            for name, leaf, index, count, proof, root in (
+                ("another leaf", leaves[5].hex(), 6, 8, path, roots[8]),
+                ("another index", leaves[6].hex(), 7, 8, path, roots[8]),
+                ("index beyond the count", leaves[6].hex(), 8, 8, path, roots[8]),
+                ("too short", leaves[6].hex(), 6, 8, path[:-1], roots[8]),
+                ("too long", leaves[6].hex(), 6, 8, [*path, path[0]], roots[8]),
+                ("another order", leaves[6].hex(), 6, 8, turned, roots[8]),
+                ("a hash of 31 bytes", leaves[6].hex(), 6, 8, [path[0][:-2], *path[1:]], roots[8]),
+                ("root of a smaller tree", leaves[1].hex(), 1, 8, smaller, roots[4]),
             )
         ],
         "refused_consistency": [

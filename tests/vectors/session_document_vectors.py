@@ -101,24 +101,24 @@ def make_checkpoints() -> list[identity_pb2.Signed]:
 
 
 def sign_checkpoint(
-    sequence: int,
+    place: int,
     previous: bytes,
     signer: SigningKey = DEVICE,
     domain: Domain = Domain.CHECKPOINT,
     network: Network = NETWORK,
     **lie: Any,
 ) -> identity_pb2.Signed:
-    """Checkpoint number `sequence`, honest but for `lie`."""
+    """Checkpoint number `place`, honest but for `lie`."""
     ids = [bytes.fromhex(chunk["chunk_id"]) for chunk in make_chunks()]
-    tail_bytes, tail_hash = digest_tail(TAILS[sequence])
+    tail_bytes, tail_hash = digest_tail(TAILS[place])
     fields: Case = {
         "session_id": SESSION,
-        "sequence": sequence,
-        "chunk_count": COUNTS[sequence],
-        "root": build_session_tree(ids[: COUNTS[sequence]]).root(),
+        "sequence": place,
+        "chunk_count": COUNTS[place],
+        "root": build_session_tree(ids[: COUNTS[place]]).root(),
         "tail_bytes": tail_bytes,
         "tail_hash": tail_hash,
-        "time_ns": STARTED_NS + sequence * 5_000_000_000,
+        "time_ns": STARTED_NS + place * 5_000_000_000,
         "previous": previous,
     }
     message = session_pb2.Checkpoint(**{**fields, **lie})
@@ -131,6 +131,9 @@ def build_checkpoint() -> Case:
     ids = [chunk["chunk_id"] for chunk in make_chunks()]
     hashes = [checkpoint.compute_checkpoint_hash(signed.payload) for signed in honest]
     smaller = sign_checkpoint(3, hashes[2], chunk_count=0, root=merkle.EMPTY_ROOT)
+    root = session_pb2.Checkpoint.FromString(honest[1].payload).root
+    fewer = sign_checkpoint(2, hashes[1], chunk_count=0, root=root)
+    more = sign_checkpoint(2, hashes[1], chunk_count=2, root=root)
     unsigned = identity_pb2.Signed.FromString(honest[0].SerializeToString())
     unsigned.signature = unsigned.signature[:-1] + bytes([unsigned.signature[-1] ^ 1])
     short = identity_pb2.Signed(payload=honest[0].payload, public_key=b"x", signature=honest[0].signature)
@@ -171,8 +174,11 @@ def build_checkpoint() -> Case:
             case("one is missing", "NOT_CONSISTENT", honest[0], honest[2]),
             case("one twice", "NOT_CONSISTENT", honest[0], honest[0]),
             case("two in another order", "NOT_CONSISTENT", honest[0], honest[2], honest[1]),
+            case("another number", "NOT_CONSISTENT", honest[0], sign_checkpoint(1, hashes[0], sequence=2)),
             case("fork", "NOT_CONSISTENT", honest[0], sign_checkpoint(1, bytes(32))),
             case("fewer chunks than before", "NOT_CONSISTENT", *honest[:3], smaller),
+            case("fewer chunks, the same root", "NOT_CONSISTENT", *honest[:2], fewer),
+            case("more chunks, the same root", "NOT_CONSISTENT", *honest[:2], more, chunk_ids=ids[:1]),
             case("more chunks than there are", "NOT_CONSISTENT", *honest, chunk_ids=ids[:3]),
             case("chunks swapped", "NOT_CONSISTENT", *honest, chunk_ids=[ids[1], ids[0], *ids[2:]]),
             case("another root", "NOT_CONSISTENT", sign_checkpoint(0, b"", root=bytes(32))),
@@ -230,9 +236,9 @@ def build_metadata() -> Case:
             }
             for name, (label, message) in MESSAGES.items()
         ],
-        "max_bytes": MAX_ENCRYPTED_BYTES,
         # All as metadata.
         "refused": [
+            {"name": "too large", "zeros": MAX_ENCRYPTED_BYTES + 1, "reason": "MALFORMED"},
             {"name": "a nonce alone", "encrypted": good[:24].hex(), "reason": "MALFORMED"},
             {"name": "shorter than its tag", "encrypted": good[:39].hex(), "reason": "MALFORMED"},
             {"name": "cut", "encrypted": good[:-1].hex(), "reason": "NOT_DECRYPTABLE"},

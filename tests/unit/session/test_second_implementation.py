@@ -59,6 +59,10 @@ def build_blob(case: Any) -> bytes:
     return bytes(blob[:size].ljust(size, b"\0"))
 
 
+def build_message(case: Any) -> bytes:
+    return bytes(case["zeros"]) if "zeros" in case else bytes.fromhex(case["encrypted"])
+
+
 def build_document(case: Any) -> bytes:
     return b" " * case["spaces"] if "spaces" in case else bytes.fromhex(case["document"])
 
@@ -175,7 +179,7 @@ def test_metadata_and_ending_open(case: Any) -> None:
 @pytest.mark.parametrize("case", METADATA["refused"], ids=names(METADATA["refused"]))
 def test_metadata_is_refused(case: Any) -> None:
     with pytest.raises(Refused, match=f"^{case['reason']}$"):
-        open_message(SECRET, "lucid metadata", SESSION, bytes.fromhex(case["encrypted"]))
+        open_message(SECRET, "lucid metadata", SESSION, build_message(case))
 
 
 @pytest.mark.parametrize("vectors", [POLICY, MANIFEST], ids=["policy", "manifest"])

@@ -62,6 +62,10 @@ def build_blob(case: Any) -> bytes:
     return bytes(blob[:size].ljust(size, b"\0"))
 
 
+def build_message(case: Any) -> bytes:
+    return bytes(case["zeros"]) if "zeros" in case else bytes.fromhex(case["encrypted"])
+
+
 def build_document(case: Any) -> bytes:
     return b" " * case["spaces"] if "spaces" in case else bytes.fromhex(case["document"])
 
@@ -186,7 +190,7 @@ def test_metadata_and_ending(case: Any, kind: type[session_pb2.Metadata]) -> Non
 
 @pytest.mark.parametrize("case", METADATA["refused"], ids=names(METADATA["refused"]))
 def test_refused_metadata(case: Any) -> None:
-    encrypted = bytes.fromhex(case["encrypted"])
+    encrypted = build_message(case)
     expect(case, lambda: decrypt_message(SECRET, Label.METADATA, SESSION, encrypted, session_pb2.Metadata))
 
 
