@@ -15,7 +15,7 @@ from pathlib import Path
 from kernel.errors import InvalidRecord, LocalError, LucidError, Reason, Unavailable
 from lucid.v1.data_pb2 import ClientFrame, GetDone, GetRecording, ServerFrame
 from node.client import frames
-from node.client.link import to_milliseconds
+from node.client.polling import to_milliseconds, write_all
 from node.client.recording import OnProgress
 from node.failures import decode_failure
 
@@ -155,22 +155,6 @@ class RecordingTransfer:
                 self._on_progress(frame.progress)
         else:
             raise InvalidRecord(Reason.MALFORMED, f"the daemon sent {kind} to one who gets a recording")
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    """Writes all of `data`, and waits where others have made the descriptor non-blocking and it is full.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(descriptor, view) :]
-        except BlockingIOError:
-            poll = select.poll()
-            poll.register(descriptor, select.POLLOUT)
-            poll.poll()
 
 
 def _is_passable(output: int) -> bool:

@@ -11,7 +11,6 @@ Rules (docs/spec/06-data-socket.md):
   none.
 """
 
-import math
 import select
 import socket
 from collections.abc import Callable
@@ -29,6 +28,7 @@ from lucid.v1.data_pb2 import (
     TransferProgress,
 )
 from node.client import frames
+from node.client.polling import to_milliseconds
 from node.client.unacknowledged import Unacknowledged
 from node.failures import decode_failure
 
@@ -389,11 +389,6 @@ class RecordingLink:
             return None
         self._has_finished = True
         return ClientFrame(finish=self._ending)
-
-
-def to_milliseconds(seconds: float | None) -> int | None:
-    """A timeout as `poll` takes it, rounded up: waking too early would mean waiting again for nothing."""
-    return None if seconds is None else math.ceil(seconds * 1000)
 
 
 def _may_pass(error: LucidError) -> bool:

@@ -18,8 +18,8 @@ import signal
 import time
 
 from node.client.config import OnRecordingFailure
-from node.client.getting import write_all
-from node.client.link import RecordingLink, to_milliseconds
+from node.client.link import RecordingLink
+from node.client.polling import to_milliseconds, write_all
 from node.terminal.cast import Cast
 from node.terminal.child import Child
 from node.terminal.signals import SignalPipe

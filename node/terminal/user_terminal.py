@@ -8,7 +8,7 @@ import termios
 import tty
 from typing import Any
 
-from node.client.getting import write_all
+from node.client.polling import write_all
 from node.terminal.child import Size
 
 DEFAULT_SIZE: Size = (80, 24)
