@@ -204,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             files = options.old_passphrase_file, options.new_passphrase_file
             change_node_passphrase(home, *files, entropy, as_json=options.json)
     except LucidError as error:
-        show_error(type(error).__name__, str(error), error.hint, as_json=False)
+        show_error(type(error).__name__, str(error), error.hint, as_json=options.json)
         return get_exit_code(error)
     except KeyboardInterrupt:
         return report_interrupt()

@@ -143,7 +143,7 @@ def test_two_inits_at_once_make_one_node(tmp_path: Path, passphrase_file: Callab
     assert len(winners) == 1
     assert open_keystore(home / "keystore", b"passphrase").identity.peer_id == winners[0]
     assert {code for _, code in results} == {0, 1}
-    assert all(err.startswith(b"Error: ") for (_, err), code in results if code)
+    assert all(json.loads(err)["error"]["message"] for (_, err), code in results if code)
 
 
 def test_no_terminal_and_no_file_is_a_usage_error(tmp_path: Path) -> None:
