@@ -42,10 +42,8 @@ def decode_peer_id(text: str) -> bytes:
     number = 0
     for character in text:
         number = number * len(_ALPHABET) + _DIGITS[character]
-    size_bytes = len(_PREFIX) + PUBLIC_KEY_BYTES
-    if number >> 8 * (size_bytes - 1):
-        raise _no_peer_id()
-    decoded = number.to_bytes(size_bytes, "big")
+    # 51 digits after the "1" are less than 2^299: they fit into the 38 bytes.
+    decoded = number.to_bytes(len(_PREFIX) + PUBLIC_KEY_BYTES, "big")
     if not decoded.startswith(_PREFIX):
         raise _no_peer_id()
     return decoded[len(_PREFIX) :]
