@@ -12,6 +12,7 @@ Rules:
   one is new.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ FORMAT_FILE = "format"
 
 _UNFINISHED_FILE = "format.unfinished"
 _MAX_FORMAT_BYTES = 4096
+_LINE = re.compile(rb"(lucid store ([0-9]{1,9})) ([0-9a-f]{16})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +63,14 @@ def encode_format(version: int) -> bytes:
 
 def decode_format(data: bytes) -> int | None:
     """The version that `format` names; None if no line of it is sound."""
-    versions = []
-    for line in data.decode("ascii", errors="replace").splitlines():
-        words, _, checksum = line.rpartition(" ")
-        number = words.removeprefix("lucid store ")
-        if checksum == _compute_checksum(words) and number.isdecimal() and number.isascii():
-            versions.append(int(number))
-    return max(versions, default=None)
+    return max(
+        (
+            int(line[2])
+            for line in _LINE.finditer(data)
+            if line[3].decode() == _compute_checksum(line[1].decode())
+        ),
+        default=None,
+    )
 
 
 def read_version(files: Files, schema: Schema) -> int | None:

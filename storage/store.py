@@ -4,7 +4,7 @@
     index/            records
     blobs/            sealed chunks
     journal/          streams
-    index-aside-<n>/  indexes that were replaced by a rebuilt one
+    index-aside-<n>.* indexes that were replaced by a rebuilt one
 
 Rules:
 - Opening checks, in this order: version, soundness of the index, completeness of the index; then it migrates.
@@ -14,6 +14,7 @@ Rules:
 - The store of a home is used by one process at a time; the caller holds the lock.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -30,7 +31,6 @@ INDEX_DIRECTORY = "index"
 RESERVED_STREAMS = frozenset({"facts", "tombstones"})
 
 _COMPLETE = b"complete"
-_ASIDE = "index-aside-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,19 +142,22 @@ async def open_store(
 
 
 def set_index_aside(files: Files) -> str | None:
-    """Moves all files of the index into a directory of their own. Durable on return; blocking.
+    """Moves all files of the index away, to new names. Durable on return; blocking.
+
+    They go into the directory of the store itself: a new one might be lost, with all that was moved into it.
 
     Returns:
-        Name of that directory; None if there was no index.
+        What their new names begin with; None if there was no index.
     """
     names = [name for name in files.list_dir(INDEX_DIRECTORY) if not name.endswith("/")]
     if not names:
         return None
-    taken = {name for name in files.list_dir("") if name.startswith(_ASIDE)}
-    aside = next(name for n in range(1, len(taken) + 2) if (name := f"{_ASIDE}{n}") + "/" not in taken)
+    taken = files.list_dir("")
+    prefixes = (f"index-aside-{number}." for number in itertools.count(1))
+    aside = next(prefix for prefix in prefixes if not any(name.startswith(prefix) for name in taken))
     for name in names:
-        files.rename(f"{INDEX_DIRECTORY}/{name}", f"{aside}/{name}")
-    for directory in (aside, INDEX_DIRECTORY, ""):
+        files.rename(f"{INDEX_DIRECTORY}/{name}", aside + name)
+    for directory in ("", INDEX_DIRECTORY):
         files.fsync_dir(directory)
     return aside
 
