@@ -94,7 +94,7 @@ class NodeConfig:
     retention: int = _setting(
         0,
         parse_duration,
-        "time until a recording is erased unless it says otherwise, such as `90d`; 0s keeps it",
+        "time until a recording is erased unless it says otherwise, such as `90d`; 0 keeps it",
     )
     metrics_listen: str = _setting(
         "127.0.0.1:0",

@@ -1,7 +1,7 @@
 """Sizes and durations as people write them.
 
 A size is a number with an optional unit K, M, G, T or P (powers of 1024; "GiB" and "GB" mean the same).
-A duration is a number with a unit s, m, h, d, w or y (365 days), or several of them: "1d12h".
+A duration is a number with a unit s, m, h, d, w or y (365 days), or several of them: "1d12h"; or 0.
 """
 
 import re
@@ -40,6 +40,8 @@ def parse_duration(text: str) -> int:
         UsageError: it is no duration, or longer than 200 years.
     """
     compact = text.strip()
+    if compact == "0":
+        return 0
     parts = _DURATION.findall(compact)
     if not parts or _DURATION.sub("", compact).strip():
         raise UsageError(

@@ -132,4 +132,4 @@ COMMAND_FIELDS: dict[str, Fields] = {
     "session hold": SESSION,
     "session release": SESSION,
 }
-"""Fields by command. `run`, `session play` and `completion` print no JSON document: their output is what it is."""
+"""Fields by command. `run`, `session play` and `completion` print no JSON document."""

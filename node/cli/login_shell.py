@@ -3,12 +3,13 @@
 Rules:
 - `lucid-shell -c CMD` runs CMD; without arguments, SSH_ORIGINAL_COMMAND, which sshd sets for a ForceCommand;
   without that, the real shell as login shell.
-- A command whose standard input is no terminal runs on pipes, 8-bit clean: scp, sftp and rsync work.
+- What has no terminal as its standard input runs on pipes, 8-bit clean: scp, sftp and rsync work.
 - The real shell and everything else come from the client's configuration (`node/client/config.py`). A broken
   one is reported; it neither locks everybody out nor lets anybody in unrecorded against its word.
 - The command sees the real shell as SHELL: what it starts is recorded already.
 """
 
+import contextlib
 import os
 import shlex
 import sys
@@ -51,16 +52,18 @@ def plan(
         has_terminal: standard input is a terminal.
     """
     own = {**environ, "SHELL": str(shell)}
-    arguments = [argument for argument in arguments if argument not in ("-l", "--login")]
-    if arguments and (arguments[0] != "-c" or len(arguments) < 2):
+    rest = list(arguments)
+    is_login = bool(rest) and rest[0] in ("-l", "--login")
+    if is_login:
+        del rest[0]
+    if rest and (rest[0] != "-c" or len(rest) < 2):
         return None
-    if arguments:
-        command = [str(shell), *arguments]
-        return Invocation(command, shell.name, arguments[1], own, has_terminal)
-    original = own.pop(ORIGINAL_COMMAND, None)
+    original = None if rest else own.pop(ORIGINAL_COMMAND, None)
     if original is not None:
-        return Invocation([str(shell), "-c", original], shell.name, original, own, has_terminal)
-    return Invocation([str(shell)], f"-{shell.name}", f"login {shell.name}", own, True)
+        rest = ["-c", original]
+    argv0 = f"-{shell.name}" if is_login or not rest else shell.name
+    name = rest[1] if rest else f"login {shell.name}"
+    return Invocation([str(shell), *rest], argv0, name, own, has_terminal)
 
 
 def main() -> None:
@@ -112,4 +115,5 @@ def _is_this(shell: Path) -> bool:
 
 
 def _say(text: str) -> None:
-    print(f"lucid-shell: {text}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        os.write(2, f"lucid-shell: {text}\n".encode(errors="replace"))

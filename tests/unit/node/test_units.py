@@ -33,6 +33,7 @@ def test_bad_sizes(text: str) -> None:
     ("text", "seconds"),
     [
         ("0s", 0),
+        ("0", 0),
         ("90d", 90 * 86400),
         ("1d12h", 36 * 3600),
         ("1h 30m", 5400),
