@@ -4,7 +4,8 @@ Rules:
 - `append` adds all of its records or none. If writing fails, the file is cut back to where it was and the
   cut made durable; if even that fails, the stream refuses to grow until `trim`.
 - After a failed fsync nobody knows what the disk holds: the stream refuses everything but reading and
-  dropping until the process starts again.
+  dropping until the process starts again. The system goes on to show what it failed to save, to the next
+  process too: only after a restart of the machine reading tells what is really there.
 - Bytes that a killed process left behind the last intact record must be trimmed before anything is appended.
 - Sequence numbers go on behind the last intact record, across restarts.
 - What an earlier process wrote is made durable, name and all, by the first `sync` of this one.
@@ -317,7 +318,7 @@ def _locate(stream: str) -> str:
 def _refusal(stream: str, state: _Stream) -> StoreError:
     return StoreError(
         f"journal {stream} takes nothing more: {state.refused}",
-        hint="check the disk, then start the node again",
+        hint="check the disk, then start the machine again",
     )
 
 
