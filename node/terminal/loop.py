@@ -209,7 +209,7 @@ class TerminalLoop:
         if not self._has_warned_of_loss:
             self._has_warned_of_loss = True
             reason = link.describe_loss()
-            if self._policy is OnRecordingFailure.STOP:
+            if self._policy == OnRecordingFailure.STOP:
                 self.was_stopped = True
                 self._terminal.warn(f"this session ends, because it cannot be recorded: {reason}")
                 self._child.hang_up()

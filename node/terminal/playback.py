@@ -1,8 +1,7 @@
 """What playing a terminal recording is about: its events, when they are shown, and what keys mean.
 
 Rules:
-- Pauses are cut to the idle limit. Times that go back (a clock that was set during an interruption) count as no
-  time.
+- Pauses are cut to the idle limit. Times that go back (a clock that was set meanwhile) count as no time.
 - Lines that cannot be read are left out and counted, so that a damaged recording plays as far as possible.
 """
 

@@ -115,7 +115,7 @@ def record_terminal(socket_path: Path, command: Sequence[str], options: Terminal
         if options.session_id:
             raise
         failure = f"the session was not recorded: {error}"
-        if options.on_recording_failure is OnRecordingFailure.STOP:
+        if options.on_recording_failure == OnRecordingFailure.STOP:
             return TerminalOutcome(
                 1, failure=f"{command[0]} was not run, because it cannot be recorded: {error}"
             )
