@@ -11,8 +11,8 @@ DEV := @sh scripts/setup.sh dev
 .NOTPARALLEL:
 .PHONY: help setup demo test test-all lint format proto proto-baseline bench clean
 
-help:
-	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | column -t -s: 2>/dev/null || grep '##' Makefile
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
 setup: ## make .venv ready for development
 	$(DEV)
