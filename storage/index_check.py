@@ -68,12 +68,15 @@ def check_index(directory: Path, *, timeout_s: float | None = None) -> IndexRepo
         timeout_s: at most so long; by default a minute, and more if the file is large.
 
     Raises:
-        StoreError: the child cannot be started.
+        StoreError: the file cannot be looked at, or the child cannot be started.
     """
     data_file = directory / DATA_FILE
-    if not data_file.is_file():
+    try:
+        timeout_s = timeout_s or _LEAST_TIMEOUT_S + data_file.stat().st_size / _LEAST_BYTES_PER_S
+    except FileNotFoundError:
         return IndexReport([f"{DATA_FILE} is missing"], [], 0)
-    timeout_s = timeout_s or _LEAST_TIMEOUT_S + data_file.stat().st_size / _LEAST_BYTES_PER_S
+    except OSError as error:
+        raise StoreError(f"cannot look at the index: {error.strerror}") from error
     try:
         child = subprocess.run(
             [sys.executable, "-s", "-m", "storage.index_check", str(directory.absolute())],
@@ -112,8 +115,12 @@ def walk_index(directory: Path) -> IndexReport:
             problems = [str(error)]
     if problems:
         return IndexReport([problem[:200] for problem in problems[:_MAX_NAMED]], [], 0)
-    damaged = list(_find_damaged(directory))
-    return IndexReport([], damaged[:_MAX_NAMED], len(damaged))
+    named: list[str] = []
+    count = 0
+    for count, name in enumerate(_find_damaged(directory), 1):
+        if count <= _MAX_NAMED:
+            named.append(name)
+    return IndexReport([], named, count)
 
 
 def _check_meta_pages(data_file: Path) -> list[str]:

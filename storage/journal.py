@@ -138,7 +138,7 @@ class FileJournal:
             await self._offload.run(self._sync, path, state)
         except FileNotFoundError:
             if self._streams.get(stream) is state:
-                raise StoreDamaged(f"the file of journal {stream} is gone") from None
+                raise _vanished(stream) from None
         except StoreError as error:
             state.refused = f"an earlier fsync failed: {error}"
             raise
@@ -173,6 +173,8 @@ class FileJournal:
                 parsed = await self._load(stream, state)
                 await self._offload.run(self._cut, path, state, parsed.end)
                 state.next_sequence = parsed.next_sequence
+            except FileNotFoundError:
+                raise _vanished(stream) from None
             finally:
                 self._count(state.size_bytes - before)
 
@@ -240,7 +242,7 @@ class FileJournal:
             data = await self._offload.run(self._files.read, _locate(stream), 0, size_bytes)
         except FileNotFoundError:
             if self._streams.get(stream) is state:
-                raise StoreDamaged(f"the file of journal {stream} is gone") from None
+                raise _vanished(stream) from None
             data = b""
             size_bytes = next_sequence = 0
         parsed = await self._offload.run(journal_format.parse_stream, state.key, data, stream)
@@ -313,6 +315,10 @@ def _locate(stream: str) -> str:
     if path.count("/") > _MAX_DEPTH:
         raise UsageError(f"the name of journal {stream} has more than {_MAX_DEPTH} components")
     return path
+
+
+def _vanished(stream: str) -> StoreDamaged:
+    return StoreDamaged(f"the file of journal {stream} is gone")
 
 
 def _refusal(stream: str, state: _Stream) -> StoreError:

@@ -170,6 +170,8 @@ async def test_a_vanished_file_is_damage(journal: FileJournal, files: Files) -> 
         await journal.read(S)
     with pytest.raises(StoreDamaged):
         await journal.sync(S)
+    with pytest.raises(StoreDamaged):
+        await journal.trim(S)
 
 
 async def test_records_of_another_stream_are_none(open_journal: Open, files: Files) -> None:
