@@ -15,7 +15,7 @@ from node.config import NodeConfig
 from node.health import Health
 from node.logs import Logger
 from node.metrics import NodeMetrics
-from node.ports import NodePorts
+from node.ports import NodePorts, Usage
 from session.access import RecorderKeys
 from session.ports import SessionPorts
 from session.preset import SessionPreset
@@ -117,9 +117,9 @@ class Node:
         """Counts source bytes that were taken."""
         self.metrics.recorded_bytes.labels(kind).inc(size_bytes)
 
-    def refresh_metrics(self) -> None:
+    async def refresh_metrics(self) -> None:
         """Brings those metrics up to date that are not counted as things happen."""
-        usage, counts = self.ports.measure(), self.manager.count_states()
+        usage, counts = await self._look()
         for state in _SHOWN_STATES:
             name = session_pb2.State.Name(state).removeprefix("STATE_").lower()
             self.metrics.sessions.labels(name).set(counts.get(state, 0))
@@ -130,9 +130,9 @@ class Node:
         ):
             self.metrics.store_bytes.labels(part).set(size)
 
-    def status(self) -> control_pb2.GetStatusResponse:
+    async def status(self) -> control_pb2.GetStatusResponse:
         """How the node is doing."""
-        usage, counts = self.ports.measure(), self.manager.count_states()
+        usage, counts = await self._look()
         return control_pb2.GetStatusResponse(
             version=version("lucid-network"),
             peer_id=encode_peer_id(self.keys.device.public_key),
@@ -152,6 +152,10 @@ class Node:
             sessions_complete=counts.get(session_pb2.STATE_COMPLETE, 0),
             metrics_address=self.metrics_address,
         )
+
+    async def _look(self) -> "tuple[Usage, dict[session_pb2.State.ValueType, int]]":
+        """Space and sessions; off the loop, since it goes through the whole index."""
+        return self.ports.measure(), await self.ports.offload_io.run(self.manager.count_states)
 
 
 _SHOWN_STATES = (session_pb2.STATE_RECORDING, session_pb2.STATE_INTERRUPTED, session_pb2.STATE_COMPLETE)

@@ -122,7 +122,7 @@ async def serve(
         await node.start()
         async with _serving(node):
             notifier.send("READY=1")
-            status = node.status()
+            status = await node.status()
             log.info("ready", peer_id=status.peer_id, pid=node.pid, metrics=node.metrics_address)
             for problem in status.problems:
                 log.warning("problem", what=problem)

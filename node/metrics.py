@@ -9,7 +9,7 @@ import contextlib
 import ipaddress
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -140,7 +140,7 @@ class MetricsServer:
         address: "host:port" that it really listens on.
     """
 
-    def __init__(self, metrics: NodeMetrics, refresh: Callable[[], None]) -> None:
+    def __init__(self, metrics: NodeMetrics, refresh: Callable[[], Awaitable[None]]) -> None:
         self._metrics = metrics
         self._refresh = refresh
         self._scrapers = 0
@@ -176,7 +176,7 @@ class MetricsServer:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 if self._scrapers <= MAX_SCRAPERS:
                     request = await reader.readuntil(b"\r\n\r\n")
-                    writer.writelines(self._respond(request))
+                    writer.writelines(await self._respond(request))
                     await writer.drain()
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # whoever cannot ask in time and in order gets no answer
@@ -186,12 +186,12 @@ class MetricsServer:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    def _respond(self, request: bytes) -> Sequence[bytes]:
+    async def _respond(self, request: bytes) -> Sequence[bytes]:
         words = request.split(b"\r\n", 1)[0].split(b" ")
         if len(words) != 3 or words[0] != b"GET" or words[1].split(b"?")[0] != b"/metrics":
             status, kind, body = "404 Not Found", "text/plain", b"metrics are at /metrics\n"
         else:
-            self._refresh()
+            await self._refresh()
             status, kind, body = "200 OK", CONTENT_TYPE_LATEST, generate_latest(self._metrics.registry)
         head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
         return head.encode(), b"Connection: close\r\n\r\n", body

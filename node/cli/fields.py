@@ -111,7 +111,7 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "checkpoints": "signed checkpoints that were checked",
         "checkpoint_time": "time of the last signed checkpoint",
         "gaps": SESSION["gaps"],
-        "lost_bytes": SESSION["lost_bytes"],
+        "sealed": "true if chunks were checked against what was signed, but no key of this node opens them",
         "findings": _FINDINGS,
     },
     "session get": {

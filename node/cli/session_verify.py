@@ -51,7 +51,7 @@ def describe_result(result: "control_pb2.VerifyResult") -> dict[str, Any]:
         "checkpoints": result.checkpoints,
         "checkpoint_time": iso_time(result.checkpoint_ns),
         "gaps": result.gaps,
-        "lost_bytes": result.lost_bytes,
+        "sealed": result.sealed,
         "findings": describe_findings(result.findings),
     }
 
@@ -71,6 +71,7 @@ def format_result(result: "control_pb2.VerifyResult") -> str:
         ),
         ("Last checkpoint", format_time(result.checkpoint_ns)),
         ("Root", result.root.hex()),
-        ("Gaps", f"{result.gaps} ({result.lost_bytes} bytes known to be lost)" if result.gaps else ""),
+        ("Gaps", str(result.gaps) if result.gaps else ""),
+        ("Not decrypted", "no key of this node opens it" if result.sealed else ""),
     ]
     return format_facts(facts + [("Finding", format_finding(one)) for one in result.findings])

@@ -27,14 +27,18 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         self, request: control_pb2.GetStatusRequest, context: Context
     ) -> control_pb2.GetStatusResponse:
         """How the node is doing."""
-        return self._node.status()
+        return await self._node.status()
 
     async def ListSessions(  # noqa: N802
         self, request: control_pb2.ListSessionsRequest, context: Context
     ) -> AsyncIterator[control_pb2.ListSessionsResponse]:
         """Sessions, the newest last."""
-        found = self._manager.list(
-            since_ns=request.since_ns, tags=request.tags, state=request.state, search=request.search
+        found = await self._node.ports.offload_io.run(
+            self._manager.list,
+            since_ns=request.since_ns,
+            tags=request.tags,
+            state=request.state,
+            search=request.search,
         )
         for info in found:
             yield control_pb2.ListSessionsResponse(session=info)

@@ -199,6 +199,7 @@ class Exchange:
             raise
         finally:
             watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
     @contextlib.asynccontextmanager
     async def _reporting(self, total_bytes: int) -> AsyncIterator[Callable[[int, int], None]]:
@@ -225,8 +226,7 @@ class Exchange:
             yield on_progress
         finally:
             reporter.cancel()
-            with contextlib.suppress(asyncio.CancelledError, PeerGone):
-                await reporter
+            await asyncio.gather(reporter, return_exceptions=True)
 
     @contextlib.asynccontextmanager
     async def _open_source(

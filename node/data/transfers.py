@@ -6,6 +6,7 @@ without a thread.
 """
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import os
@@ -44,7 +45,8 @@ class FileSource:
         self._descriptor = descriptor
         self._offload = offload
         self._position = 0
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        with contextlib.suppress(OSError):  # only advice
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
     def seek(self, position: int) -> None:
         """The next read begins here."""

@@ -72,7 +72,7 @@ class StartRecording(_message.Message):
     RECORDS_INPUT_FIELD_NUMBER: _builtins.int
     kind: _session_pb2.SourceKind.ValueType
     retain_s: _builtins.int
-    """Seconds until the node may erase it; 0 keeps it."""
+    """Seconds until the node may erase it; 0: as the node is configured, which may be to keep it."""
     records_input: _builtins.bool
     """Terminal input is part of the recording."""
     @_builtins.property

@@ -17,6 +17,9 @@ async def server(bench: Any) -> AsyncIterator[MetricsServer]:
     await server.stop()
 
 
+async def do_nothing() -> None: ...
+
+
 async def ask(server: MetricsServer, request: bytes) -> bytes:
     host, port = server.address.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -52,7 +55,7 @@ async def test_whoever_says_nothing_is_sent_away(
 
 
 async def test_a_taken_port_is_a_clear_error(server: MetricsServer) -> None:
-    other = MetricsServer(NodeMetrics(), lambda: None)
+    other = MetricsServer(NodeMetrics(), do_nothing)
     with pytest.raises(LocalError, match=r"in use") as caught:
         await other.start(server.address)
     assert "metrics_listen" in caught.value.hint
@@ -61,7 +64,7 @@ async def test_a_taken_port_is_a_clear_error(server: MetricsServer) -> None:
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "192.0.2.1:0", "[::]:0"])
 async def test_only_loopback_is_served(address: str) -> None:
     with pytest.raises(LocalError, match="no loopback"):
-        await MetricsServer(NodeMetrics(), lambda: None).start(address)
+        await MetricsServer(NodeMetrics(), do_nothing).start(address)
 
 
 async def test_fsync_is_timed(bench: Any) -> None:

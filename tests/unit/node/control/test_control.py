@@ -72,7 +72,7 @@ async def test_status_tells_the_exact_space(bench: Any, serve: Serve) -> None:
 
 
 def list_files(files: Any, directory: str = "") -> list[str]:
-    found = []
+    found: list[str] = []
     for name in files.list_dir(directory):
         path = f"{directory}/{name}".strip("/") if directory else name
         found += list_files(files, path.rstrip("/")) if name.endswith("/") else [path]
@@ -148,7 +148,7 @@ async def test_errors_arrive_as_what_they_were(bench: Any, serve: Serve) -> None
 async def test_any_error_passes_through(
     bench: Any, serve: Serve, monkeypatch: pytest.MonkeyPatch, error: LucidError
 ) -> None:
-    def fail() -> None:
+    async def fail() -> None:
         raise error
 
     monkeypatch.setattr(bench.node, "status", fail)
@@ -164,7 +164,7 @@ async def test_any_error_passes_through(
 async def test_a_bug_is_no_lucid_error_class_and_tells_nothing(
     bench: Any, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail() -> None:
+    async def fail() -> None:
         raise ZeroDivisionError("internals")
 
     monkeypatch.setattr(bench.node, "status", fail)
@@ -183,7 +183,7 @@ async def test_a_call_that_takes_too_long_is_ended(
     monkeypatch.setitem(limits.METHODS, "GetStatus", limits.MethodLimit(0.05))
     await serve(bench)
     async with grpc.aio.insecure_channel(get_target(bench.home.control_socket)) as channel:
-        method = channel.unary_unary(f"/{SERVICE}/GetStatus")
+        method: Any = channel.unary_unary(f"/{SERVICE}/GetStatus")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await method(b"", timeout=20)
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE

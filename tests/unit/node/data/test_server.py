@@ -1,5 +1,7 @@
 import asyncio
+import contextlib
 import os
+import random
 import socket
 import stat
 from collections.abc import Awaitable, Callable
@@ -502,3 +504,45 @@ async def test_an_error_of_our_own_ends_one_connection_only(
         assert await client.is_closed()
     await record_stream(connect(bench.home.data_socket), frames, b"still there")
     assert "ZeroDivisionError" in bench.log.getvalue()
+
+
+def mangle(frame: bytes, rng: random.Random) -> bytes:
+    """A frame with some bytes changed, cut off, or repeated."""
+    mangled = bytearray(frame)
+    for _ in range(rng.randrange(1, 6)):
+        match rng.randrange(3):
+            case 0:
+                mangled[rng.randrange(len(mangled))] = rng.randrange(256)
+            case 1:
+                del mangled[rng.randrange(1, len(mangled) + 1) :]
+            case 2:
+                mangled += rng.randbytes(rng.randrange(20))
+    return bytes(mangled)
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_no_bytes_bring_the_server_down(
+    bench: Any, serve_data: Any, connect: Any, frames: Any, eventually: Eventually, seed: int
+) -> None:
+    await serve_data(bench)
+    rng = random.Random(seed)
+    good = [
+        frames.start(name="n", tags=["t"]),
+        frames.data(0, b"some bytes"),
+        frames.finish,
+        data_pb2.ClientFrame(get=data_pb2.GetRecording(session_id=b"x" * 16)),
+        data_pb2.ClientFrame(continue_recording=data_pb2.ContinueRecording(session_id=b"x" * 16)),
+    ]
+    for _ in range(10):
+        client = connect(bench.home.data_socket)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for frame in rng.sample(good, k=rng.randrange(1, 4)):
+                encoded = frame.SerializeToString()
+                message = len(encoded).to_bytes(4, "big") + encoded
+                await client.send_bytes(mangle(message, rng) if rng.random() < 0.7 else message)
+        client.close()
+    await record_stream(connect(bench.home.data_socket), frames, b"still there")
+    registry = bench.node.metrics.registry
+    await eventually(lambda: registry.get_sample_value("lucid_connections", {"socket": "data"}) == 0)
+    assert "Traceback" not in bench.log.getvalue()
+    assert all(info.state != RECORDING for info in bench.node.manager.list())
