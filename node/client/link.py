@@ -7,8 +7,7 @@ Rules (docs/spec/06-data-socket.md):
   being let go, it may: what finds no room is lost.
 - A link is *overdue* when there was no progress for RECONNECT_S after a loss, or at once when the daemon
   refuses for good. Its owner then gives up, or calls `let_go()`, until acknowledgements come again.
-- Only progress ends the count of RECONNECT_S: a daemon that accepts and fails again and again is as good as
-  none.
+- Only progress ends that count: a daemon that accepts and fails again and again is as good as none.
 """
 
 import select
@@ -55,6 +54,7 @@ class RecordingLink:
         refusal: why the daemon will never take more; None while it may.
         loss: why there is no connection now; None while there is one.
         lost_bytes: bytes that were let go.
+        is_letting_go: bytes without room are lost instead of waiting for room.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class RecordingLink:
         self._on_gap, self._on_progress = on_gap, on_progress
         self._held = Unacknowledged(0)
         self._ending: FinishRecording | None = None
-        self._letting_go = False
+        self.is_letting_go = False
         self._gap_bytes = 0
         self._stored_progress = 0
         self._retry_s = _FIRST_RETRY_S
@@ -110,7 +110,7 @@ class RecordingLink:
 
     def events(self) -> int:
         """What to poll it for."""
-        return select.POLLIN | (select.POLLOUT if self._outgoing else 0)
+        return select.POLLIN | (select.POLLOUT if self._wants_to_send() else 0)
 
     def timeout_s(self) -> float | None:
         """Call `pump` after so many seconds at the latest; None: only when the socket is ready."""
@@ -147,11 +147,6 @@ class RecordingLink:
         return max(WINDOW_BYTES - self._held.size_bytes, 0)
 
     @property
-    def is_letting_go(self) -> bool:
-        """Bytes without room are lost instead of waiting for room."""
-        return self._letting_go
-
-    @property
     def is_overdue(self) -> bool:
         """There was no progress for RECONNECT_S, or there never will be."""
         if self.refusal is not None:
@@ -162,7 +157,7 @@ class RecordingLink:
 
     def append(self, data: bytes) -> None:
         """Takes the next bytes of the source, whole lines if the link is by lines."""
-        if self._letting_go and (self._gap_bytes or len(data) > self.room):
+        if self.is_letting_go and (self._gap_bytes or len(data) > self.room):
             self._held.skip(len(data))
             self._gap_bytes += len(data)
             self.lost_bytes += len(data)
@@ -178,7 +173,7 @@ class RecordingLink:
 
     def let_go(self) -> None:
         """From now on bytes that find no room are lost."""
-        self._letting_go = True
+        self.is_letting_go = True
 
     def pump(self, events: int = 0) -> None:
         """Receives, reconnects and sends, as far as possible without waiting.
@@ -362,7 +357,7 @@ class RecordingLink:
         self._progress_at = self._monotonic()
         self._retry_s = _FIRST_RETRY_S
         self._trouble_at = None
-        self._letting_go = False
+        self.is_letting_go = False
         if self._gap_bytes:
             lost, self._gap_bytes = self._gap_bytes, 0
             if self._on_gap:
@@ -380,6 +375,10 @@ class RecordingLink:
                 return
             self._rights = None
             self._outgoing = self._outgoing[sent:]
+
+    def _wants_to_send(self) -> bool:
+        has_finish = self._ending is not None and not self._has_finished
+        return bool(self._outgoing) or (self._is_accepted and (self._held.has_unsent or has_finish))
 
     def _next_frame(self) -> ClientFrame | None:
         piece = self._held.take(frames.MAX_PIECE_BYTES, by_lines=self._by_lines)

@@ -23,6 +23,11 @@ class Unacknowledged:
         self._sent = position
         self._runs: deque[tuple[int, bytearray]] = deque()
 
+    @property
+    def has_unsent(self) -> bool:
+        """Is there something to `take`?"""
+        return bool(self._runs) and self._runs[-1][0] + len(self._runs[-1][1]) > self._sent
+
     def append(self, data: bytes) -> None:
         """Adds the next bytes of the source."""
         if not self._runs or self._runs[-1][0] + len(self._runs[-1][1]) != self.end:

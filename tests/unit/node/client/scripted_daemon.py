@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lucid.v1 import data_pb2, session_pb2
+from node.client.polling import write_all
 
 DEADLINE_S = 30.0
 
@@ -46,6 +47,8 @@ class ScriptedDaemon:
         self.acknowledges = True
         self.reads = True
         self.reads_files = True
+        self.live: int | None = None  # where the contents of every `get` come from
+        self.findings: list[data_pb2.Finding] = []
         self._listener: socket.socket | None = None
         self._connections: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
@@ -143,11 +146,7 @@ class ScriptedDaemon:
         kind = frame.WhichOneof("kind")
         if kind == "get":
             assert descriptor is not None
-            contents = self.contents[frame.get.session_id]
-            with os.fdopen(descriptor, "wb") as output:
-                output.write(contents)
-            send(connection, got=data_pb2.GetDone(plaintext_bytes=len(contents)))
-            connection.recv(1)
+            self._send_contents(connection, frame.get.session_id, descriptor)
             return
         if kind == "start":
             with self.changed:
@@ -178,6 +177,19 @@ class ScriptedDaemon:
             self._read_file(connection, session, descriptor)
         else:
             self._take_data(connection, session)
+
+    def _send_contents(self, connection: socket.socket, session_id: bytes, descriptor: int) -> None:
+        with os.fdopen(descriptor, "wb", buffering=0) as output:
+            if self.live is not None:
+                while piece := os.read(self.live, 65536):
+                    output.write(piece)
+            else:
+                write_all(output.fileno(), self.contents[session_id])
+        send(connection, got=data_pb2.GetDone(findings=self.findings, plaintext_bytes=self._size(session_id)))
+        connection.recv(1)
+
+    def _size(self, session_id: bytes) -> int:
+        return len(self.contents.get(session_id, b""))
 
     def _read_file(self, connection: socket.socket, session: Session, descriptor: int) -> None:
         with os.fdopen(descriptor, "rb") as file:

@@ -78,6 +78,14 @@ def test_everything_arrives_in_whole_lines(daemon: ScriptedDaemon, hand: Hand) -
     assert link.fileno() is None
 
 
+def test_the_end_is_sent_even_if_nothing_else_happens(daemon: ScriptedDaemon, hand: Hand) -> None:
+    link = hand.open_accepted()
+    link.append(LINE)
+    hand.drive(link, lambda: link.acknowledged == link.position)
+    link.finish()
+    assert link.wait_done().plaintext_bytes == len(LINE)
+
+
 def test_room_ends_at_the_window(daemon: ScriptedDaemon, hand: Hand) -> None:
     daemon.set(acknowledges=False)
     link = hand.open_accepted()

@@ -34,6 +34,7 @@ def test_it_is_a_map_of_positions(start: int, steps: list[tuple[str, int]]) -> N
             sent = 0
         else:
             expected = sorted(place for place in model if place >= sent)
+            assert held.has_unsent == bool(expected)
             taken = held.take(number + 1, by_lines=False)
             if taken is None:
                 assert expected == []
