@@ -16,8 +16,8 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from node.client import config
-original = config.load_shell_config
-config.load_shell_config = lambda environ: original(environ, system_path=Path(sys.argv.pop(1)))
+original, path = config.load_shell_config, Path(sys.argv.pop(1))
+config.load_shell_config = lambda environ: original(environ, system_path=path)
 from node.cli.login_shell import main
 main()
 """
@@ -141,7 +141,8 @@ def test_it_is_not_its_own_shell(daemon: ScriptedDaemon, tmp_path: Path) -> None
 
 def test_it_starts_without_what_is_slow() -> None:
     program = (
-        "import sys, node.cli.login_shell, node.terminal.recorder, node.terminal.player, node.client.recording\n"
+        "import sys, node.cli.login_shell, node.client.recording\n"
+        "import node.terminal.player, node.terminal.recorder\n"
         "print([name for name in ('grpc', 'asyncio', 'rich', 'click', 'nacl') if name in sys.modules])"
     )
     done = subprocess.run(
