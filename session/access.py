@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError, Message
 
 from kernel import aead
 from kernel.domains import Label, Network
-from kernel.errors import InvalidRecord, Locked, Reason
+from kernel.errors import InvalidRecord, Locked, Reason, UsageError
 from kernel.kdf import derive
 from kernel.ports import Entropy
 from kernel.sealing import seal, unseal
@@ -22,6 +22,8 @@ from lucid.v1 import session_pb2
 SECRET_BYTES = 32
 MAX_ENCRYPTED_BYTES = 128 << 10
 _PADDING_BYTES = 256
+_LENGTH_BYTES = 4
+MAX_MESSAGE_BYTES = MAX_ENCRYPTED_BYTES - aead.NONCE_BYTES - aead.TAG_BYTES - _PADDING_BYTES - _LENGTH_BYTES
 
 M = TypeVar("M", bound=Message)
 
@@ -36,6 +38,7 @@ class RecorderKeys:
         owner: Ed25519 public key of the owner.
         reader: X25519 public key to which session secrets are sealed.
         reading: X25519 private keys by public key; empty on a device that may only record.
+        others: Ed25519 keys of the owner's other devices that may record.
     """
 
     network: Network
@@ -43,6 +46,21 @@ class RecorderKeys:
     owner: bytes
     reader: bytes
     reading: Mapping[bytes, bytes] = field(repr=False)
+    others: tuple[bytes, ...] = ()
+
+    def check_recorder(self, device: bytes) -> None:
+        """Checks that a device may record for this owner.
+
+        Raises:
+            InvalidRecord: it is a stranger's.
+        """
+        if device != self.device.public_key and device not in self.others:
+            raise InvalidRecord(Reason.WRONG_SIGNER, "the recording is not signed by a device of the owner")
+
+
+def derive_session_key(secret: bytes, session_id: bytes) -> SigningKey:
+    """The session's own key pair."""
+    return SigningKey.from_seed(derive(secret, Label.SESSION, session_id))
 
 
 def seal_for_owner(
@@ -73,8 +91,14 @@ def encrypt_message(secret: bytes, label: Label, session_id: bytes, nonce: bytes
     """A message for readers.
 
     nonce ‖ XChaCha20-Poly1305 of (length, 4 bytes ‖ message ‖ zeros), associated data: the session ID.
+
+    Raises:
+        UsageError: the message is longer than readers accept.
     """
     encoded = message.SerializeToString()
+    if len(encoded) > MAX_MESSAGE_BYTES:
+        what = type(message).__name__
+        raise UsageError(f"{len(encoded)} bytes of {what} are more than {MAX_MESSAGE_BYTES}")
     padded = len(encoded).to_bytes(4, "big") + encoded
     padded += bytes(-len(padded) % _PADDING_BYTES)
     return nonce + aead.encrypt(derive(secret, label, session_id), nonce, padded, session_id)

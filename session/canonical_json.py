@@ -31,8 +31,10 @@ def load_canonical(
         canonical = rfc8785.dumps(parsed)
     except (ValueError, RecursionError, rfc8785.CanonicalizationError) as error:
         raise InvalidRecord(Reason.MALFORMED, f"the {what} is no JSON: {error}") from error
-    if not isinstance(parsed, dict) or set(parsed) != keys or canonical != document:
+    if not isinstance(parsed, dict) or canonical != document:
         raise InvalidRecord(Reason.MALFORMED, f"the {what} is not in its canonical form")
-    if parsed["version"] is True or parsed["version"] != version:
+    if parsed.get("version") is True or parsed.get("version") != version:
         raise InvalidRecord(Reason.WRONG_VERSION, f"the {what} has an unknown version")
+    if set(parsed) != keys:
+        raise InvalidRecord(Reason.MALFORMED, f"the {what} has other fields than its version says")
     return parsed

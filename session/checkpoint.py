@@ -16,6 +16,7 @@ from kernel.errors import InvalidRecord, Reason
 from kernel.merkle import HASH_BYTES, Frontier, compute_leaf
 from kernel.signing import verify_signed
 from lucid.v1 import identity_pb2, session_pb2
+from session.access import RecorderKeys
 
 FrameDigest = tuple[int, int, bytes]
 """(chunk index, bytes of its frames, BLAKE3 over them) of one chunk that is not sealed yet."""
@@ -57,7 +58,38 @@ def decode_checkpoint(
         raise InvalidRecord(Reason.WRONG_SESSION, "the checkpoint belongs to another session")
     if len(checkpoint.root) != HASH_BYTES or len(checkpoint.tail_hash) != HASH_BYTES:
         raise InvalidRecord(Reason.MALFORMED, "a hash of the checkpoint has a wrong length")
+    if not checkpoint.tail_bytes and checkpoint.tail_hash != compute_tail_hash([]):
+        raise InvalidRecord(Reason.MALFORMED, "the checkpoint names a hash of no live frames")
     return checkpoint
+
+
+def sign_checkpoint(
+    keys: RecorderKeys,
+    row: session_pb2.SessionRow,
+    tree: Frontier,
+    tail: Sequence[FrameDigest],
+    time_ns: int,
+) -> identity_pb2.Signed:
+    """The next checkpoint of a session.
+
+    Args:
+        keys: of the recording device.
+        row: of the session, with the checkpoint before.
+        tree: over all sealed chunks.
+        tail: live frames behind them; durable.
+        time_ns: Unix time.
+    """
+    checkpoint = session_pb2.Checkpoint(
+        session_id=row.opened.session_id,
+        sequence=row.checkpoint_count,
+        chunk_count=tree.count,
+        root=tree.root(),
+        tail_bytes=sum(size_bytes for _, size_bytes, _ in tail),
+        tail_hash=compute_tail_hash(tail),
+        time_ns=time_ns,
+        previous=compute_checkpoint_hash(row.last_checkpoint.payload) if row.checkpoint_count else b"",
+    )
+    return keys.device.sign(Domain.CHECKPOINT, keys.network, checkpoint.SerializeToString())
 
 
 @dataclass(slots=True)
@@ -105,11 +137,13 @@ class CheckpointSeries:
                 f"checkpoint {checkpoint.sequence} covers {checkpoint.chunk_count} chunks, "
                 f"only {len(chunk_ids)} are known",
             )
-        for chunk_id in chunk_ids[self._tree.count : checkpoint.chunk_count]:
-            self._tree.append(compute_leaf(chunk_id))
-        if self._tree.root() != checkpoint.root:
+        tree = self._tree.copy()
+        for chunk_id in chunk_ids[tree.count : checkpoint.chunk_count]:
+            tree.append(compute_leaf(chunk_id))
+        if tree.root() != checkpoint.root:
             raise InvalidRecord(
                 Reason.NOT_CONSISTENT, f"checkpoint {checkpoint.sequence} was signed over other chunks"
             )
+        self._tree = tree
         self.last, self.last_hash = checkpoint, compute_checkpoint_hash(signed.payload)
         return checkpoint

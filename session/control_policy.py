@@ -19,7 +19,7 @@ VERSION = 1
 MAX_POLICY_BYTES = 64 << 10
 
 PERMISSIONS = ("clipboard", "file_transfer", "input", "microphone", "printing", "usb")
-"""Everything that a policy may allow to the remote side. `input` is the keyboard and the pointer."""
+"""What a policy may allow to the remote side, in order. `input` is the keyboard and the pointer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def decode_policy(document: bytes) -> ControlPolicy:
             "retain_until_s": retain_until_s,
         } if (
             re.fullmatch(r"[0-9a-f]{32}", session_id)
-            and all(permission in PERMISSIONS for permission in allows)
+            and allows == [permission for permission in PERMISSIONS if permission in allows]
             and is_count(retain_until_s)
         ):
             return ControlPolicy(bytes.fromhex(session_id), tuple(allows), records_input, retain_until_s)

@@ -119,7 +119,7 @@ def unpack(inner: bytes) -> bytes:
     content = memoryview(inner)[_INNER.size : end]
     if codec == _RAW and content_bytes == plaintext_bytes:
         return bytes(content)
-    if codec != _ZSTD:
+    if codec != _ZSTD or not plaintext_bytes:
         raise InvalidRecord(Reason.MALFORMED, "the chunk has an unknown codec")
     return _decompress(content, plaintext_bytes)
 
@@ -127,9 +127,12 @@ def unpack(inner: bytes) -> bytes:
 def _decompress(content: memoryview, plaintext_bytes: int) -> bytes:
     """One zstd frame of exactly `plaintext_bytes`: the frame's claim is checked before memory is taken."""
     try:
-        if zstandard.get_frame_parameters(content).content_size != plaintext_bytes:
+        frame = zstandard.get_frame_parameters(content)
+        if frame.window_size > MAX_CHUNK_BYTES:
+            raise InvalidRecord(Reason.TOO_LARGE, "the compressed content wants too much memory")
+        if frame.content_size != plaintext_bytes:
             raise InvalidRecord(Reason.MALFORMED, "the compressed content has another length than stated")
-        return zstandard.ZstdDecompressor(max_window_size=MAX_CHUNK_BYTES).decompress(
+        return zstandard.ZstdDecompressor().decompress(
             content, max_output_size=plaintext_bytes, allow_extra_data=False
         )
     except zstandard.ZstdError as error:

@@ -7,8 +7,11 @@ finds unfinished it finishes. What remains: the tombstone; copies elsewhere; byt
 removed files.
 """
 
-from kernel.errors import Conflict
+from google.protobuf.message import DecodeError
+
+from kernel.errors import Conflict, InvalidRecord, Reason
 from kernel.ports import Delete, Operation, Put
+from kernel.sealing import SESSION_ID_BYTES
 from lucid.v1 import session_pb2
 from session import tables
 from session.catalog import Catalog
@@ -83,19 +86,42 @@ async def bury(ports: SessionPorts, catalog: Catalog, tombstone: session_pb2.Tom
     return freed
 
 
-async def finish_erasures(ports: SessionPorts, catalog: Catalog) -> None:
-    """Goes on where a killed process stopped deleting."""
+async def finish_erasures(ports: SessionPorts, catalog: Catalog) -> list[str]:
+    """Goes on where a killed process stopped deleting; returns what is damaged, in words."""
     contents = await ports.journal.read(tables.TOMBSTONE_STREAM)
+    problems = [f"deletions: {what}" for what in contents.damaged]
     if contents.torn_bytes:
         await ports.journal.trim(tables.TOMBSTONE_STREAM)
-    for _, payload in contents.records:
-        tombstone = session_pb2.Tombstone.FromString(payload)
-        session_id = tombstone.session_id
-        unfinished = (
-            catalog.tombstone(session_id) is None
-            or ports.journal.streams(tables.session_prefix(session_id))
-            or ports.records.scan(tables.CHUNKS, prefix=session_id, limit=1, damaged=[])
-            or ports.records.scan(tables.CHECKPOINTS, prefix=session_id, limit=1, damaged=[])
-        )
-        if unfinished:
+    for number, payload in contents.records:
+        try:
+            tombstone = decode_tombstone(payload)
+        except InvalidRecord as error:
+            problems.append(f"deletion {number}: {error}")
+            continue
+        if _is_unfinished(ports, catalog, tombstone.session_id):
             await bury(ports, catalog, tombstone)
+    return problems
+
+
+def _is_unfinished(ports: SessionPorts, catalog: Catalog, session_id: bytes) -> bool:
+    return (
+        catalog.tombstone(session_id) is None
+        or bool(ports.journal.streams(tables.session_prefix(session_id)))
+        or bool(ports.records.scan(tables.CHUNKS, prefix=session_id, limit=1, damaged=[]))
+        or bool(ports.records.scan(tables.CHECKPOINTS, prefix=session_id, limit=1, damaged=[]))
+    )
+
+
+def decode_tombstone(payload: bytes) -> session_pb2.Tombstone:
+    """Reads one record of the tombstone journal.
+
+    Raises:
+        InvalidRecord: it is none.
+    """
+    try:
+        tombstone = session_pb2.Tombstone.FromString(payload)
+    except DecodeError as error:
+        raise InvalidRecord(Reason.MALFORMED, "a tombstone cannot be decoded") from error
+    if len(tombstone.session_id) != SESSION_ID_BYTES:
+        raise InvalidRecord(Reason.MALFORMED, "a tombstone names no session")
+    return tombstone

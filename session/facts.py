@@ -69,7 +69,10 @@ def apply_fact(
         return new, []
     new.CopyFrom(row)
     new.fact_count += 1
-    match fact.WhichOneof("kind"):
+    kind = fact.WhichOneof("kind")
+    if row.state == session_pb2.STATE_COMPLETE and kind in ("sealed", "checkpoint"):
+        raise InvalidRecord(Reason.NOT_CONSISTENT, "a closed session does not grow")
+    match kind:
         case "sealed":
             return new, _process_sealed(session_id, new, fact.sealed)
         case "checkpoint":

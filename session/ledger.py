@@ -87,12 +87,18 @@ class Ledger:
         if contents.torn_bytes:
             await self._ports.journal.trim(self._stream)
         await self._ports.journal.sync(self._stream)
+        damaged = list(contents.damaged)
+        held = contents.records[-1][0] + 1 if contents.records else 0
         known = self.row.fact_count if self.row else 0
+        if self.row is not None and held < known:
+            # The index has them still; new facts take their numbers.
+            damaged.append(f"facts {held} to {known - 1} are gone from the journal")
+            self.row.fact_count = held
         await self._index(
             [(number, decode_fact(payload)) for number, payload in contents.records if number >= known]
         )
         self._behind = False
-        return contents.damaged
+        return damaged
 
     async def _index(self, facts: list[tuple[int, session_pb2.Fact]]) -> None:
         row, operations = self.row, []

@@ -11,9 +11,16 @@ import rfc8785
 from blake3 import blake3
 
 from kernel.errors import InvalidRecord, Reason
+from lucid.v1 import session_pb2
+from session.access import RecorderKeys
 from session.canonical_json import is_count, load_canonical
+from session.checkpoint import compute_checkpoint_hash
+from session.control_policy import compute_policy_hash
 from session.encryptor import ZSTD_LEVEL
 from session.merkle_builder import LEAF_BYTES
+
+RECORDER = "lucid-node/1"
+"""Name and version of the recording software, as its manifests give it."""
 
 VERSION = 1
 MAX_MANIFEST_BYTES = 1 << 20
@@ -172,3 +179,25 @@ def _hash(text: object) -> bytes:
 def compute_manifest_hash(document: bytes) -> bytes:
     """What the chain and proof bundles name the manifest by."""
     return blake3(document).digest()
+
+
+def build_manifest(keys: RecorderKeys, row: session_pb2.SessionRow, ending: bytes) -> Manifest:
+    """The manifest of a session all of whose chunks are committed. `ending`: encrypted."""
+    opened = row.opened
+    return Manifest(
+        session_id=opened.session_id,
+        network=keys.network.id,
+        recorder=RECORDER,
+        device=keys.device.public_key,
+        owner=keys.owner,
+        session_key=opened.session_key,
+        started_ms=opened.started_ns // 1_000_000,
+        chunk_count=row.chunk_count,
+        root=row.root,
+        gaps=tuple(row.gaps[:MAX_GAPS]),
+        policy_hash=compute_policy_hash(opened.policy.payload),
+        metadata_hash=blake3(opened.metadata).digest(),
+        ending_hash=blake3(ending).digest(),
+        checkpoint_hash=compute_checkpoint_hash(row.last_checkpoint.payload),
+        checkpoint_count=row.checkpoint_count,
+    )

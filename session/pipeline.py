@@ -74,7 +74,7 @@ class SealPipeline:
             LucidError: what went wrong with the first chunk that could not be.
         """
         if self._committer is not None:
-            await self._committer
+            await asyncio.shield(self._committer)
         self._raise_failure()
 
     async def _seal(

@@ -36,3 +36,5 @@ class SessionPreset:
     def __post_init__(self) -> None:
         if not 64 * KIB <= self.chunk_bytes <= MAX_CHUNK_BYTES:
             raise ValueError("chunk_bytes must be 64 KiB to 16 MiB")
+        if self.chunks_in_flight < 1 or self.max_recordings < 1:
+            raise ValueError("chunks_in_flight and max_recordings must be at least 1")

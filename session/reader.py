@@ -1,4 +1,4 @@
-"""Reading a recording back, and checking it.
+"""Reading a recording back.
 
 Every chunk is checked against the chunk ID that was signed, then decrypted; several at a time. What stands
 behind the last sealed chunk comes from the live frames. A recording may be read while it grows.
@@ -7,41 +7,26 @@ behind the last sealed chunk comes from the live frames. A recording may be read
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
-from blake3 import blake3
-
-from kernel.domains import Domain
 from kernel.errors import InvalidRecord, LucidError, NotFound, Reason, StoreDamaged
-from kernel.signing import verify_signed
-from lucid.v1 import control_pb2, data_pb2, session_pb2
+from lucid.v1 import data_pb2, session_pb2
 from session.access import RecorderKeys, open_secret
 from session.catalog import Catalog
-from session.checkpoint import CheckpointSeries, compute_checkpoint_hash
-from session.control_policy import compute_policy_hash, decode_policy
 from session.encryptor import ChunkFlag, decrypt_chunk
-from session.live_tail import decrypt_frame, derive_frame_key, find_tail_damage, list_tails
-from session.manifest import MAX_GAPS, decode_manifest
+from session.live_tail import decrypt_frame, derive_frame_key, list_tails
 from session.merkle_builder import compute_blob_id
 from session.ports import SessionPorts, Sink
 
-CHECKPOINTS_AT_ONCE = 1000
 FOLLOW_EVERY_S = 0.1
+MAX_FINDINGS = 1000
 
 OnProgress = Callable[[int, int], None]
 IsRunning = Callable[[bytes], bool]
 
 
-class NullSink:
-    """Takes everything and keeps nothing."""
-
-    random_access = True
-
-    async def write(self, offset: int, data: bytes) -> None:
-        """Forgets `data`."""
-
-
 class Reader:
-    """Reads and verifies sessions."""
+    """Reads sessions."""
 
     def __init__(
         self,
@@ -72,11 +57,12 @@ class Reader:
 
         Raises:
             InvalidRecord: damaged, and not `partial`.
+            StoreDamaged: missing, and not `partial`.
             Locked: this device has no key that reads it.
         """
         row = self._catalog.row(session_id)
-        copier = _Copier(self._ports, self._catalog, session_id, open_secret(self._keys, row.opened), sink)
-        copier.partial = partial
+        secret = open_secret(self._keys, row.opened)
+        copier = Copier(self._ports, self._catalog, session_id, secret, sink, partial=partial)
         while True:
             running = self._is_running(session_id)
             row = self._catalog.row(session_id)
@@ -88,117 +74,43 @@ class Reader:
             await self._ports.clock.sleep(FOLLOW_EVERY_S)
         return data_pb2.GetDone(plaintext_bytes=copier.offset, findings=copier.findings)
 
-    async def verify(self, session_id: bytes, on_progress: OnProgress) -> control_pb2.VerifyResult:
-        """Checks all that was signed about a session against all that is stored of it."""
-        row = self._catalog.row(session_id)
-        result = control_pb2.VerifyResult(
-            session_id=session_id,
-            state=row.state,
-            root=row.root,
-            chunks=row.chunk_count,
-            plaintext_bytes=row.plaintext_bytes,
-            checkpoints=row.checkpoint_count,
-            gaps=len(row.gaps) + row.pending_gap,
-            lost_bytes=row.lost_bytes,
-        )
-        for check in (self._check_opening, self._check_checkpoints, self._check_manifest):
-            try:
-                await check(row, result)
-            except (InvalidRecord, StoreDamaged) as error:
-                result.findings.append(data_pb2.Finding(what=str(error)))
-        copier = _Copier(
-            self._ports, self._catalog, session_id, open_secret(self._keys, row.opened), NullSink()
-        )
-        copier.partial = True
-        await copier.copy_chunks(row.chunk_count, self._parallel, row.plaintext_bytes, on_progress)
-        await copier.copy_frames()
-        result.findings.extend(copier.findings)
-        result.valid = not result.findings
-        return result
 
-    async def _check_opening(self, row: session_pb2.SessionRow, _result: control_pb2.VerifyResult) -> None:
-        """The policy is signed by the recording device, for this session."""
-        policy = verify_signed(
-            row.opened.policy, Domain.POLICY, self._keys.network, signer=row.opened.policy.public_key
-        )
-        if decode_policy(policy).session_id != row.opened.session_id:
-            raise InvalidRecord(Reason.WRONG_SESSION, "the control policy belongs to another session")
+@dataclass(slots=True)
+class _Given:
+    """What the frames of a chunk that is not sealed have given so far."""
 
-    async def _check_checkpoints(self, row: session_pb2.SessionRow, result: control_pb2.VerifyResult) -> None:
-        """All checkpoints, in order, over the chunk IDs; the last one over the live frames too."""
-        session_id = row.opened.session_id
-        chunk_ids = [entry.chunk_id for entry in self._catalog.chunks(session_id, row.chunk_count)]
-        series = CheckpointSeries(session_id, self._keys.network, row.opened.policy.public_key)
-        start = 0
-        while start < row.checkpoint_count:
-            page = self._catalog.checkpoints(session_id, start, CHECKPOINTS_AT_ONCE)
-            if not page:
-                raise StoreDamaged(f"checkpoint {start} of {row.checkpoint_count} is missing")
-            for signed in page[: row.checkpoint_count - start]:
-                series.add(signed, chunk_ids)
-            start += len(page)
-            await self._ports.clock.sleep(0)
-        signed_count = series.last.chunk_count if series.last else 0
-        if signed_count != row.chunk_count:
-            raise InvalidRecord(
-                Reason.NOT_CONSISTENT, f"{row.chunk_count} chunks are stored, {signed_count} were signed"
-            )
-        if series.last is not None:
-            if series.last_hash != compute_checkpoint_hash(row.last_checkpoint.payload):
-                raise InvalidRecord(Reason.NOT_CONSISTENT, "the index names another last checkpoint")
-            result.checkpoint_ns = series.last.time_ns
-            damage = await find_tail_damage(self._ports.journal, session_id, series.last)
-            # Sealed meanwhile: a newer checkpoint covers these bytes as a chunk.
-            if damage and self._catalog.row(session_id).chunk_count == row.chunk_count:
-                raise InvalidRecord(Reason.WRONG_HASH, damage)
-
-    async def _check_manifest(self, row: session_pb2.SessionRow, _result: control_pb2.VerifyResult) -> None:
-        """The manifest is signed by the recording device and tells of this session what is stored of it."""
-        if not row.HasField("closed"):
-            return
-        device = row.opened.policy.public_key
-        document = verify_signed(row.closed.manifest, Domain.MANIFEST, self._keys.network, signer=device)
-        manifest, opened = decode_manifest(document), row.opened
-        expected = {
-            "session ID": (manifest.session_id, opened.session_id),
-            "network": (manifest.network, self._keys.network.id),
-            "device": (manifest.device, device),
-            "session key": (manifest.session_key, opened.session_key),
-            "start": (manifest.started_ms, opened.started_ns // 1_000_000),
-            "number of chunks": (manifest.chunk_count, row.chunk_count),
-            "root": (manifest.root, row.root),
-            "gaps": (manifest.gaps, tuple(row.gaps[:MAX_GAPS])),
-            "control policy": (manifest.policy_hash, compute_policy_hash(opened.policy.payload)),
-            "metadata": (manifest.metadata_hash, blake3(opened.metadata).digest()),
-            "ending": (manifest.ending_hash, blake3(row.closed.ending).digest()),
-            "last checkpoint": (
-                manifest.checkpoint_hash,
-                compute_checkpoint_hash(row.last_checkpoint.payload),
-            ),
-            "number of checkpoints": (manifest.checkpoint_count, row.checkpoint_count),
-        }
-        for what, (signed, stored) in expected.items():
-            if signed != stored:
-                raise InvalidRecord(
-                    Reason.NOT_CONSISTENT, f"the manifest was signed over another {what} than is stored"
-                )
+    journal_bytes: int = 0
+    frames: int = 0
+    plaintext_bytes: int = 0
 
 
-class _Copier:
-    """Copies one session, remembering how far it came."""
+class Copier:
+    """Copies one session into a sink, remembering how far it came.
+
+    Attributes:
+        offset: plaintext bytes so far.
+        findings: what was left out because it is damaged.
+    """
 
     def __init__(
-        self, ports: SessionPorts, catalog: Catalog, session_id: bytes, secret: bytes, sink: Sink
+        self,
+        ports: SessionPorts,
+        catalog: Catalog,
+        session_id: bytes,
+        secret: bytes | None,
+        sink: Sink,
+        *,
+        partial: bool,
     ) -> None:
+        """Without a `secret` chunks are only checked against their IDs, and nothing is written."""
         self._ports = ports
         self._catalog = catalog
         self._session_id = session_id
         self._secret = secret
-        self._frame_key = derive_frame_key(secret, session_id)
         self._sink = sink
+        self._partial = partial
         self._next_index = 0
-        self._given: dict[int, int] = {}  # plaintext bytes of chunks that their frames have given already
-        self.partial = False
+        self._given: dict[int, _Given] = {}
         self.offset = 0
         self.findings: list[data_pb2.Finding] = []
 
@@ -221,9 +133,14 @@ class _Copier:
             await asyncio.gather(*reading, return_exceptions=True)
 
     def _start_chunk(self, previous: asyncio.Task[None] | None) -> asyncio.Task[None]:
-        entry = self._catalog.chunk(self._session_id, self._next_index)
-        skip, offset = self._given.pop(self._next_index, 0), self.offset
+        index = self._next_index
         self._next_index += 1
+        skip, offset = self._given.pop(index, _Given()).plaintext_bytes, self.offset
+        try:
+            entry = self._catalog.chunk(self._session_id, index)
+        except StoreDamaged as error:
+            self._report(index, error)
+            entry = session_pb2.ChunkEntry(index=index, plaintext_bytes=skip)
         self.offset += entry.plaintext_bytes - skip
         after = None if self._sink.random_access else previous
         return asyncio.create_task(self._copy_chunk(entry, skip, offset, after))
@@ -231,17 +148,24 @@ class _Copier:
     async def _copy_chunk(
         self, entry: session_pb2.ChunkEntry, skip: int, offset: int, after: Awaitable[None] | None
     ) -> None:
-        try:
-            plaintext = await self._read_chunk(entry)
-        except (InvalidRecord, StoreDamaged, NotFound) as error:
-            self._report(entry.index, error)
-            plaintext = b""
+        plaintext = b""
+        if entry.chunk_id:
+            try:
+                plaintext = await self._read_chunk(entry)
+            except (InvalidRecord, StoreDamaged) as error:
+                self._report(entry.index, error)
         if after is not None:
             await after
         await self._sink.write(offset, plaintext[skip:])
 
     async def _read_chunk(self, entry: session_pb2.ChunkEntry) -> bytes:
-        blob = await self._ports.blobs.read(entry.chunk_id)
+        try:
+            blob = await self._ports.blobs.read(entry.chunk_id)
+        except NotFound as error:
+            raise StoreDamaged(f"chunk {entry.index} is missing") from error
+        if self._secret is None:
+            await self._ports.offload.run(check_chunk, entry.index, entry.chunk_id, blob)
+            return b""
         plaintext, flags = await self._ports.offload.run(
             open_chunk, self._secret, self._session_id, entry.index, entry.chunk_id, blob
         )
@@ -251,34 +175,54 @@ class _Copier:
 
     async def copy_frames(self) -> None:
         """Copies the live frames behind the sealed chunks, as far as they were not copied before."""
-        for expected, (index, stream) in enumerate(
-            list_tails(self._ports.journal, self._session_id, self._next_index), self._next_index
-        ):
+        if self._secret is None:
+            return
+        key = derive_frame_key(self._secret, self._session_id)
+        tails = list_tails(self._ports.journal, self._session_id, self._next_index)
+        for expected, (index, stream) in enumerate(tails, self._next_index):
+            given = self._given.setdefault(index, _Given())
+            journal_bytes = self._ports.journal.size(stream)
+            if journal_bytes == given.journal_bytes:
+                continue
             contents = await self._ports.journal.read(stream)
             if index != expected or self._catalog.row(self._session_id).chunk_count > index:
                 return  # sealed meanwhile: the chunk has it
+            given.journal_bytes = journal_bytes
             for what in contents.damaged:
                 self._report(index, StoreDamaged(f"live frames are damaged: {what}"))
-            await self._copy_tail(index, contents.records)
+            fresh = [(number, frame) for number, frame in contents.records if number >= given.frames]
+            await self._copy_tail(key, index, fresh, given)
 
-    async def _copy_tail(self, index: int, frames: list[tuple[int, bytes]]) -> None:
-        skip = self._given.get(index, 0)
+    async def _copy_tail(
+        self, key: bytes, index: int, frames: list[tuple[int, bytes]], given: _Given
+    ) -> None:
         for number, frame in frames:
+            given.frames = number + 1
             try:
-                piece = decrypt_frame(self._frame_key, self._session_id, index, number, frame)
+                piece = decrypt_frame(key, self._session_id, index, number, frame)
             except InvalidRecord as error:
                 self._report(index, error)
                 continue
-            fresh = piece[skip:]
-            skip = max(0, skip - len(piece))
-            await self._sink.write(self.offset, fresh)
-            self.offset += len(fresh)
-            self._given[index] = self._given.get(index, 0) + len(fresh)
+            await self._sink.write(self.offset, piece)
+            self.offset += len(piece)
+            given.plaintext_bytes += len(piece)
 
     def _report(self, index: int, error: LucidError) -> None:
-        if not self.partial:
+        if not self._partial:
             raise error
-        self.findings.append(data_pb2.Finding(has_index=True, index=index, what=str(error)))
+        finding = data_pb2.Finding(has_index=True, index=index, what=str(error))
+        if finding not in self.findings and len(self.findings) < MAX_FINDINGS:
+            self.findings.append(finding)
+
+
+def check_chunk(index: int, chunk_id: bytes, blob: bytes) -> None:
+    """Checks a blob against its chunk ID.
+
+    Raises:
+        InvalidRecord: the blob is another one.
+    """
+    if compute_blob_id(blob) != chunk_id:
+        raise InvalidRecord(Reason.WRONG_HASH, f"chunk {index} is not what was signed")
 
 
 def open_chunk(
@@ -289,6 +233,5 @@ def open_chunk(
     Raises:
         InvalidRecord: the blob is damaged or not this chunk.
     """
-    if compute_blob_id(blob) != chunk_id:
-        raise InvalidRecord(Reason.WRONG_HASH, f"chunk {index} is not what was signed")
+    check_chunk(index, chunk_id, blob)
     return decrypt_chunk(secret, session_id, index, blob)

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kernel.errors import StoreError
+from kernel.errors import InvalidRecord, StoreError
 from kernel.ports import Put
-from lucid.v1 import session_pb2
 from session import tables
+from session.erasure import decode_tombstone
 from session.ports import SessionPorts
 from session.recovery import rebuild_session
 
@@ -37,8 +37,11 @@ async def rebuild_index(ports: SessionPorts, on_progress: Callable[[int, int], N
     contents = await ports.journal.read(tables.TOMBSTONE_STREAM)
     problems += [f"deletions: {what}" for what in contents.damaged]
     buried = {}
-    for _, payload in contents.records:
-        buried[session_pb2.Tombstone.FromString(payload).session_id] = payload
+    for number, payload in contents.records:
+        try:
+            buried[decode_tombstone(payload).session_id] = payload
+        except InvalidRecord as error:
+            problems.append(f"deletion {number}: {error}")
     await ports.records.commit([Put(tables.TOMBSTONES, key, payload) for key, payload in buried.items()])
     session_ids = [
         session_id

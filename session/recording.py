@@ -9,34 +9,30 @@ one index commit → frames dropped. A fact is never taken back, so nothing is e
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from blake3 import blake3
-
 from kernel import aead
 from kernel.domains import Domain, Label
-from kernel.errors import Conflict, LucidError
-from kernel.kdf import derive
-from kernel.merkle import Frontier, compute_leaf
-from kernel.signing import SigningKey
+from kernel.errors import Conflict, LucidError, UsageError
+from kernel.merkle import compute_leaf
 from lucid.v1 import data_pb2, identity_pb2, session_pb2
 from session import tables
 from session.access import RecorderKeys, encrypt_message
-from session.checkpoint import compute_checkpoint_hash, compute_tail_hash
+from session.checkpoint import sign_checkpoint
 from session.chunker import Chunker
-from session.control_policy import compute_policy_hash
 from session.encryptor import ChunkFlag
 from session.ledger import Ledger
 from session.live_tail import MAX_FRAME_BYTES, LiveTail, derive_frame_key, encrypt_frame
-from session.manifest import MAX_GAPS, Manifest
+from session.manifest import MAX_GAPS, build_manifest
+from session.merkle_builder import build_session_tree
 from session.pipeline import SealPipeline
 from session.ports import SessionPorts, Source
 from session.preset import SessionPreset
 
-RECORDER = "lucid-node/1"
-"""Name and version of the recording software, as the manifest gives it."""
+MAX_POSITION = 1 << 60
+"""No source is longer, in bytes."""
 
 OnProgress = Callable[[int, int], None]
 
@@ -62,11 +58,6 @@ def _do_nothing() -> None:
     pass
 
 
-def derive_session_key(secret: bytes, session_id: bytes) -> SigningKey:
-    """The session's own key pair."""
-    return SigningKey.from_seed(derive(secret, Label.SESSION, session_id))
-
-
 class Recording:
     """A session that is open for recording. One task at a time may append, copy, finish or interrupt.
 
@@ -81,7 +72,7 @@ class Recording:
         self,
         recorder: Recorder,
         ledger: Ledger,
-        tree: Frontier,
+        entries: Sequence[session_pb2.ChunkEntry],
         secret: bytes,
         resume_token: bytes,
         metadata: session_pb2.Metadata,
@@ -94,14 +85,15 @@ class Recording:
         self._recorder = recorder
         self._ports = recorder.ports
         self._ledger = ledger
-        self._tree = tree
+        self._tree = build_session_tree(entry.chunk_id for entry in entries)
         self._secret = secret
         self._frame_key = derive_frame_key(secret, self.session_id)
         self._gap, self._lost_bytes = row.pending_gap, row.pending_lost_bytes
         self._next_index = row.chunk_count
         self._tail = LiveTail(row.chunk_count)
         self._sealing: list[LiveTail] = []
-        self._final = False
+        self._final = bool(entries and entries[-1].flags & ChunkFlag.FINAL)
+        self._ended = False
         self._unsynced = False
         self._changed = False
         self._checkpoint_ns = self._ports.clock.monotonic_ns()
@@ -124,6 +116,11 @@ class Recording:
         return self.row.opened.live
 
     @property
+    def ended(self) -> bool:
+        """True if the final chunk is there: nothing but `finish` can follow."""
+        return self._final
+
+    @property
     def started_ns(self) -> int:
         """Unix nanoseconds of the start of the session."""
         return self.row.opened.started_ns
@@ -138,9 +135,8 @@ class Recording:
         """Takes bytes of a live source.
 
         Args:
-            position: of the first byte of `data`, counted from the start of the source. What is there
-            already is
-                left out; a position beyond `self.position` says that the bytes between are lost.
+            position: of the first byte of `data`, counted from the start of the source. What is there already
+                is left out; a position beyond `self.position` says that the bytes between are lost.
             data: the bytes.
 
         Returns:
@@ -152,12 +148,21 @@ class Recording:
         """
         async with self._lock:
             self._check_open(live=True)
-            if position > self.position:
-                await self._mark_gap(position - self.position)
-            fresh = memoryview(data)[self.position - position :]
-            for start in range(0, len(fresh), MAX_FRAME_BYTES):
-                await self._append_frame(bytes(fresh[start : start + MAX_FRAME_BYTES]))
+            if position + len(data) > (self.position if self._final else MAX_POSITION):
+                raise UsageError("nothing can follow the end of a source")
+            try:
+                await self._take(position, data)
+            except BaseException as error:  # what is in the journal now, only a new start can tell
+                self._failure = error
+                raise
             return self.position
+
+    async def _take(self, position: int, data: bytes) -> None:
+        if position > self.position:
+            await self._mark_gap(position - self.position)
+        fresh = memoryview(data)[self.position - position :]
+        for start in range(0, len(fresh), MAX_FRAME_BYTES):
+            await self._append_frame(bytes(fresh[start : start + MAX_FRAME_BYTES]))
 
     async def copy(self, source: Source, on_progress: OnProgress) -> None:
         """Takes a bulk source from `self.position` to its end.
@@ -170,24 +175,24 @@ class Recording:
             Conflict: the session has ended, or is live.
             StoreError: what is committed stays; the session can go on from there.
         """
-        async with self._lock:
-            self._check_open(live=False)
-            chunker = Chunker(source, self._recorder.preset.chunk_bytes)
-            while not self._final:
-                await self._pipeline.reserve()
-                try:
-                    piece = await chunker.next()
-                except BaseException:
-                    self._pipeline.give_back()
-                    raise
-                if piece is None:
-                    self._pipeline.give_back()
-                    break
-                self._submit(piece.data, ChunkFlag.FINAL if piece.final else ChunkFlag(0))
-                self.position += len(piece.data)
-                on_progress(self.row.plaintext_bytes, self.row.stored_bytes)
-            await self._pipeline.drain()
+        self._check_open(live=False)
+        chunker = Chunker(source, self._recorder.preset.chunk_bytes)
+        while not self._final:
+            await self._pipeline.reserve()
+            try:
+                piece = await chunker.next()
+                self._check_open(live=False)
+            except BaseException:
+                self._pipeline.give_back()
+                raise
+            if piece is None:
+                self._pipeline.give_back()
+                break
+            self._submit(piece.data, ChunkFlag.FINAL if piece.final else ChunkFlag(0))
+            self.position += len(piece.data)
             on_progress(self.row.plaintext_bytes, self.row.stored_bytes)
+        await self._pipeline.drain()
+        on_progress(self.row.plaintext_bytes, self.row.stored_bytes)
 
     async def finish(self, ending: session_pb2.Ending) -> data_pb2.RecordingDone:
         """Ends the session well: final chunk, manifest.
@@ -199,7 +204,7 @@ class Recording:
         await self._stop_tending()
         async with self._lock:
             self._check_open(live=self.live)
-            if self.live:
+            if self.live and not self._final:
                 await self._seal_tail(ChunkFlag(0))
                 await self._submit_empty(ChunkFlag.FINAL)
             if not self._final:
@@ -219,8 +224,11 @@ class Recording:
 
         If the disk fails, everything acknowledged still stands in the journal.
         """
+        self._failure = self._failure or Conflict(f"the recording was interrupted: {reason}")
         await self._stop_tending()
         async with self._lock:
+            if self._ended:
+                return
             with suppress(LucidError):
                 await self._sync_tails()
             with suppress(LucidError):
@@ -228,11 +236,15 @@ class Recording:
                     await self._seal_tail(ChunkFlag.TIMED)
                 await self._pipeline.drain()
             if self.row.state == session_pb2.STATE_RECORDING:
-                interrupted = session_pb2.Interrupted(time_ns=self._ports.clock.wall_ns(), reason=reason)
+                now_ns = self._ports.clock.wall_ns()
+                interrupted = session_pb2.Interrupted(time_ns=now_ns, reason=reason, last_seen_ns=now_ns)
                 with suppress(LucidError):
                     await self._ledger.record(session_pb2.Fact(interrupted=interrupted))
-            self._failure = self._failure or Conflict("the recording was interrupted")
-            self._on_end()
+            self._end()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._on_end()
 
     @property
     def failure(self) -> BaseException | None:
@@ -259,7 +271,10 @@ class Recording:
         self._unsynced = self._changed = True
 
     async def _mark_gap(self, lost_bytes: int) -> None:
+        if len(self.row.gaps) >= MAX_GAPS:
+            raise Conflict(f"the recording has {MAX_GAPS} gaps already")
         await self._seal_tail(ChunkFlag.TIMED)
+        await self._pipeline.drain()
         resumed = session_pb2.Resumed(time_ns=self._ports.clock.wall_ns(), lost_bytes=lost_bytes, gap=True)
         await self._ledger.record(session_pb2.Fact(resumed=resumed))
         self._gap = True
@@ -308,18 +323,8 @@ class Recording:
         self._changed = False
         await self._sync_tails()
         self._checkpoint_ns = self._ports.clock.monotonic_ns()
-        checkpoint = session_pb2.Checkpoint(
-            session_id=self.session_id,
-            sequence=row.checkpoint_count,
-            chunk_count=self._tree.count,
-            root=self._tree.root(),
-            tail_bytes=sum(size_bytes for _, size_bytes, _ in digests),
-            tail_hash=compute_tail_hash(digests),
-            time_ns=self._ports.clock.wall_ns(),
-            previous=compute_checkpoint_hash(row.last_checkpoint.payload) if row.checkpoint_count else b"",
-        )
-        keys = self._recorder.keys
-        return keys.device.sign(Domain.CHECKPOINT, keys.network, checkpoint.SerializeToString())
+        keys, time_ns = self._recorder.keys, self._ports.clock.wall_ns()
+        return sign_checkpoint(keys, row, self._tree, digests, time_ns)
 
     async def _sync_tails(self) -> None:
         """Makes all frames durable that were appended before this call."""
@@ -372,7 +377,7 @@ class Recording:
             return session_pb2.Fact(closed=session_pb2.Closed(manifest=signed, ending=encrypted))
 
         await self._ledger.record_made(make)
-        self._on_end()
+        self._end()
         row = self.row
         return data_pb2.RecordingDone(
             session_id=self.session_id,
@@ -382,25 +387,3 @@ class Recording:
             plaintext_bytes=row.plaintext_bytes,
             stored_bytes=row.stored_bytes,
         )
-
-
-def build_manifest(keys: RecorderKeys, row: session_pb2.SessionRow, ending: bytes) -> Manifest:
-    """The manifest of a session all of whose chunks are committed. `ending`: encrypted."""
-    opened = row.opened
-    return Manifest(
-        session_id=opened.session_id,
-        network=keys.network.id,
-        recorder=RECORDER,
-        device=keys.device.public_key,
-        owner=keys.owner,
-        session_key=opened.session_key,
-        started_ms=opened.started_ns // 1_000_000,
-        chunk_count=row.chunk_count,
-        root=row.root,
-        gaps=tuple(row.gaps[:MAX_GAPS]),
-        policy_hash=compute_policy_hash(opened.policy.payload),
-        metadata_hash=blake3(opened.metadata).digest(),
-        ending_hash=blake3(ending).digest(),
-        checkpoint_hash=compute_checkpoint_hash(row.last_checkpoint.payload),
-        checkpoint_count=row.checkpoint_count,
-    )

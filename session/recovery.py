@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kernel import aead
-from kernel.domains import Domain
-from kernel.errors import InvalidRecord
+from kernel.errors import Conflict, InvalidRecord
 from kernel.merkle import compute_leaf
-from kernel.ports import Delete, Operation, Put
+from kernel.ports import Operation, Put
 from lucid.v1 import session_pb2
 from session import tables
 from session.access import open_secret
-from session.checkpoint import compute_checkpoint_hash, compute_tail_hash
+from session.checkpoint import sign_checkpoint
 from session.encryptor import ChunkFlag
 from session.facts import apply_fact, decode_fact
 from session.ledger import Ledger
@@ -34,52 +33,53 @@ class _Segment:
     gap: bool
 
 
-async def recover_tail(recorder: Recorder, ledger: Ledger, chunk_ids: Sequence[bytes]) -> None:
+async def recover_tail(recorder: Recorder, ledger: Ledger, entries: Sequence[session_pb2.ChunkEntry]) -> None:
     """Turns live frames that a process left behind into chunks, all in one fact.
 
     Args:
         recorder: the node's.
         ledger: of the session, caught up.
-        chunk_ids: of the chunks that the session has.
+        entries: the chunks that the session has.
 
     Raises:
         Locked: this device cannot open the session; the frames stay.
         StoreError: the frames stay, for the next try.
     """
     ports, session_id = recorder.ports, ledger.session_id
-    tails = list_tails(ports.journal, session_id, len(chunk_ids))
-    incident = await _find_incident(recorder, ledger)
-    if tails or incident is not None:
+    tails = list_tails(ports.journal, session_id, len(entries))
+    damage = await _find_signed_damage(ports, ledger)
+    if tails or damage:
         secret = open_secret(recorder.keys, ledger.known_row.opened)
-        segments = await _read_segments(ports, session_id, secret, tails)
+        segments, unsigned_damage = await _read_segments(ports, session_id, secret, tails, len(entries))
+        what = damage or unsigned_damage
+        incident = session_pb2.Incident(time_ns=ports.clock.wall_ns(), what=what, gap=True) if what else None
         if segments or incident is not None:
-            await _seal_segments(recorder, ledger, chunk_ids, secret, segments, incident)
+            await _seal_segments(recorder, ledger, entries, secret, segments, incident)
     for _, stream in list_tails(ports.journal, session_id, 0):
         await ports.journal.drop(stream)
 
 
-async def _find_incident(recorder: Recorder, ledger: Ledger) -> session_pb2.Incident | None:
-    """What is missing of the frames that were signed."""
-    row, ports = ledger.known_row, recorder.ports
+async def _find_signed_damage(ports: SessionPorts, ledger: Ledger) -> str:
+    """What is missing of the frames that were signed; "" if nothing."""
+    row = ledger.known_row
     if not row.checkpoint_count:
-        return None
+        return ""
     last = session_pb2.Checkpoint.FromString(row.last_checkpoint.payload)
-    damage = await find_tail_damage(ports.journal, ledger.session_id, last)
-    if not damage:
-        return None
-    return session_pb2.Incident(time_ns=ports.clock.wall_ns(), what=damage, gap=True)
+    return await find_tail_damage(ports.journal, ledger.session_id, last)
 
 
 async def _read_segments(
-    ports: SessionPorts, session_id: bytes, secret: bytes, tails: list[tuple[int, str]]
-) -> list[_Segment]:
-    """The plaintext of frames: one segment per stream, cut where frames are missing or damaged."""
+    ports: SessionPorts, session_id: bytes, secret: bytes, tails: list[tuple[int, str]], first_index: int
+) -> tuple[list[_Segment], str]:
+    """The plaintext of frames, cut where frames or streams are missing; and what is missing at the end."""
     key, segments = derive_frame_key(secret, session_id), []
-    gap = False
-    for index, stream in tails:
+    damage = ""
+    for expected_index, (index, stream) in enumerate(tails, first_index):
+        if index != expected_index:
+            damage = f"the live frames of chunk {expected_index} are gone"
         contents = await ports.journal.read(stream)
         pieces: list[bytes] = []
-        expected = 0
+        gap, expected = bool(damage), 0
         for number, frame in contents.records:
             try:
                 piece = decrypt_frame(key, session_id, index, number, frame)
@@ -93,56 +93,46 @@ async def _read_segments(
             expected = number + 1
         if pieces:
             segments.append(_Segment(b"".join(pieces), gap))
-        gap = bool(contents.damaged)
-    return segments
+            damage = ""
+        if contents.damaged or (contents.records and contents.records[-1][0] >= expected):
+            damage = f"live frames of chunk {index} are damaged"
+    return segments, damage
 
 
 async def _seal_segments(
     recorder: Recorder,
     ledger: Ledger,
-    chunk_ids: Sequence[bytes],
+    entries: Sequence[session_pb2.ChunkEntry],
     secret: bytes,
     segments: list[_Segment],
     incident: session_pb2.Incident | None,
 ) -> None:
     ports, session_id, row = recorder.ports, ledger.session_id, ledger.known_row
-    tree, entries = build_session_tree(chunk_ids), []
+    tree = build_session_tree(entry.chunk_id for entry in entries)
+    sealed = session_pb2.Sealed(incident=incident)
     gap, lost_bytes = row.pending_gap, row.pending_lost_bytes
-    for index, segment in enumerate(segments, len(chunk_ids)):
+    for index, segment in enumerate(segments, len(entries)):
         flags = ChunkFlag.TIMED | (ChunkFlag.GAP if gap or segment.gap else ChunkFlag(0))
         nonce = ports.entropy.draw(aead.NONCE_BYTES)
         chunk, chunk_id = await ports.offload.run(
             seal_chunk, secret, session_id, index, flags, nonce, segment.plaintext
         )
         await ports.blobs.put(chunk_id, [chunk.header, chunk.ciphertext])
-        entries.append(
-            session_pb2.ChunkEntry(
-                index=index,
-                chunk_id=chunk_id,
-                flags=flags,
-                plaintext_bytes=len(segment.plaintext),
-                stored_bytes=chunk.size_bytes,
-                lost_bytes=lost_bytes,
-            )
+        sealed.chunks.add(
+            index=index,
+            chunk_id=chunk_id,
+            flags=flags,
+            plaintext_bytes=len(segment.plaintext),
+            stored_bytes=chunk.size_bytes,
+            lost_bytes=lost_bytes,
         )
         tree.append(compute_leaf(chunk_id))
         gap, lost_bytes = False, 0
 
     async def make(row: session_pb2.SessionRow) -> session_pb2.Fact:
-        checkpoint = session_pb2.Checkpoint(
-            session_id=session_id,
-            sequence=row.checkpoint_count,
-            chunk_count=tree.count,
-            root=tree.root(),
-            tail_hash=compute_tail_hash([]),
-            time_ns=ports.clock.wall_ns(),
-            previous=compute_checkpoint_hash(row.last_checkpoint.payload) if row.checkpoint_count else b"",
-        )
-        keys = recorder.keys
-        signed = keys.device.sign(Domain.CHECKPOINT, keys.network, checkpoint.SerializeToString())
-        return session_pb2.Fact(
-            sealed=session_pb2.Sealed(chunks=entries, checkpoint=signed, incident=incident)
-        )
+        signed = sign_checkpoint(recorder.keys, row, tree, [], ports.clock.wall_ns())
+        sealed.checkpoint.CopyFrom(signed)
+        return session_pb2.Fact(sealed=sealed)
 
     await ledger.record_made(make)
 
@@ -161,17 +151,18 @@ async def rebuild_session(ports: SessionPorts, session_id: bytes) -> list[str]:
     if contents.torn_bytes:
         await ports.journal.trim(stream)
     row: session_pb2.SessionRow | None = None
-    operations: list[Operation] = [Delete(tables.SESSIONS, session_id)]
+    operations: list[Operation] = []
     for number, payload in contents.records:
         try:
             row, more = apply_fact(session_id, row, decode_fact(payload))
-        except InvalidRecord as error:
+        except (InvalidRecord, Conflict) as error:
             problems.append(f"fact {number}: {error}")
             continue
         operations += more
         row.fact_count = number + 1
-    if row is not None:
-        row.facts_bytes = ports.journal.size(stream)
-        operations.append(Put(tables.SESSIONS, session_id, row.SerializeToString()))
+    if row is None:
+        return [*problems, "no facts are left of it; its index is kept as it is"]
+    row.facts_bytes = ports.journal.size(stream)
+    operations.append(Put(tables.SESSIONS, session_id, row.SerializeToString()))
     await ports.records.commit(operations)
     return problems

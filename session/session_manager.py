@@ -6,8 +6,8 @@ One recording per session at a time; one ledger per session; a session ID is use
 import asyncio
 import hmac
 import uuid
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
@@ -15,13 +15,14 @@ from blake3 import blake3
 
 from kernel import aead
 from kernel.domains import Domain, Label
-from kernel.errors import Conflict, InvalidRecord, Locked, LucidError, NotFound, StoreDamaged
+from kernel.errors import Conflict, InvalidRecord, Locked, LucidError, NotFound, StoreDamaged, UsageError
 from lucid.v1 import control_pb2, data_pb2, session_pb2
 from session import tables
 from session.access import (
     SECRET_BYTES,
     RecorderKeys,
     decrypt_message,
+    derive_session_key,
     encrypt_message,
     open_secret,
     seal_for_owner,
@@ -29,16 +30,17 @@ from session.access import (
 from session.catalog import Catalog, describe_tombstone, matches
 from session.control_policy import ControlPolicy
 from session.encryptor import HEADER_BYTES, decode_header
-from session.erasure import check_deletable, erase, finish_erasures, is_expired
+from session.erasure import erase, finish_erasures, is_expired
 from session.ledger import Ledger
-from session.merkle_builder import build_session_tree
 from session.ports import SessionPorts, Sink
 from session.preset import SessionPreset
 from session.reader import OnProgress, Reader
-from session.recording import Recorder, Recording, derive_session_key
+from session.recording import Recorder, Recording
 from session.recovery import rebuild_session, recover_tail
+from session.verifier import Verifier
 
 TOKEN_BYTES = 32
+MAX_RETAIN_S = 1000 * 366 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +76,16 @@ class SessionManager:
         self._recorder = Recorder(ports, keys, preset, asyncio.Semaphore(preset.chunks_in_flight))
         self._catalog = Catalog(ports.records, keys)
         self._reader = Reader(ports, keys, self._catalog, preset.chunks_in_flight, self._is_running)
+        self._verifier = Verifier(ports, keys, self._catalog, preset.chunks_in_flight)
         self._running: dict[bytes, Recording] = {}
+        self._opening = 0
         self._ledgers: WeakValueDictionary[bytes, Ledger] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
         self.problems: list[str] = []
 
     async def start(self) -> None:
         """Makes whole what a killed process left: sessions that were being recorded are interrupted now."""
-        await finish_erasures(self._ports, self._catalog)
+        self.problems = await finish_erasures(self._ports, self._catalog)
         damaged: list[bytes] = []
         rows = dict(self._catalog.rows(damaged))
         self._ports.records.scan(tables.CHUNKS, damaged=damaged)
@@ -95,9 +100,11 @@ class SessionManager:
             row = rows.get(session_id)
             try:
                 if session_id in in_need:
-                    self.problems += await rebuild_session(self._ports, session_id)
+                    found = await rebuild_session(self._ports, session_id)
+                    self.problems += [f"session {session_id.hex()}: {what}" for what in found]
                     row = self._catalog.row(session_id)
-                await self._recover(session_id, row)
+                damaged_facts = await self._recover(session_id, row)
+                self.problems += [f"session {session_id.hex()}: {what}" for what in damaged_facts]
             except LucidError as error:
                 self.problems.append(f"session {session_id.hex()}: {error}")
         if not self.problems:
@@ -115,11 +122,12 @@ class SessionManager:
             Conflict: as many recordings as allowed are running.
             StoreError: the session was not opened.
         """
-        if len(self._running) >= self._preset.max_recordings:
-            raise Conflict(
-                f"{len(self._running)} recordings are running, the most allowed",
-                hint="end one, or raise `max_recordings` in the configuration",
-            )
+        if not 0 <= request.retain_s <= MAX_RETAIN_S:
+            raise UsageError(f"a recording cannot be retained for {request.retain_s} seconds")
+        with self._taking_room():
+            return self._run(await self._open(request))
+
+    async def _open(self, request: RecordingRequest) -> Recording:
         draw = self._ports.entropy.draw
         session_id = uuid.UUID(bytes=draw(16), version=4).bytes
         secret, token = draw(SECRET_BYTES), draw(TOKEN_BYTES)
@@ -142,9 +150,7 @@ class SessionManager:
         )
         ledger = self._ledger(session_id)
         await ledger.record(session_pb2.Fact(opened=opened))
-        return self._run(
-            Recording(self._recorder, ledger, build_session_tree([]), secret, token, request.metadata)
-        )
+        return Recording(self._recorder, ledger, (), secret, token, request.metadata)
 
     async def continue_recording(self, session_id: bytes, resume_token: bytes | None) -> Recording:
         """Goes on in a session that was interrupted.
@@ -157,23 +163,26 @@ class SessionManager:
             NotFound: there is no such session, or the token is not its token.
             Conflict: it is complete, or is being recorded.
         """
-        row = self._catalog.row(session_id)
-        if resume_token is not None and not hmac.compare_digest(
-            blake3(resume_token).digest(), row.opened.resume_token_hash
-        ):
-            raise NotFound("the token does not belong to a session of this node")
-        running = self._running.get(session_id)
-        if running is not None:
-            if resume_token is None:
-                raise Conflict("the session is being recorded")
-            await running.interrupt("its client connected again")
+        async with self._lock(session_id):
+            row = self._catalog.row(session_id)
+            if resume_token is not None and not hmac.compare_digest(
+                blake3(resume_token).digest(), row.opened.resume_token_hash
+            ):
+                raise NotFound("the token does not belong to a session of this node")
+            running = self._running.get(session_id)
+            if running is not None:
+                if resume_token is None:
+                    raise Conflict("the session is being recorded")
+                await running.interrupt("its client connected again")
+            with self._taking_room():
+                return self._run(await self._continue(session_id, resume_token))
+
+    async def _continue(self, session_id: bytes, resume_token: bytes | None) -> Recording:
         ledger = self._ledger(session_id)
-        chunk_ids = await self._settle(ledger)
-        row = ledger.known_row
-        secret = open_secret(self._keys, row.opened)
-        metadata = decrypt_message(
-            secret, Label.METADATA, session_id, row.opened.metadata, session_pb2.Metadata
-        )
+        entries = await self._settle(ledger)
+        opened = ledger.known_row.opened
+        secret = open_secret(self._keys, opened)
+        metadata = decrypt_message(secret, Label.METADATA, session_id, opened.metadata, session_pb2.Metadata)
         token = resume_token or self._ports.entropy.draw(TOKEN_BYTES)
         resumed = session_pb2.Resumed(
             time_ns=self._ports.clock.wall_ns(),
@@ -181,8 +190,7 @@ class SessionManager:
             resume_token_hash=blake3(token).digest(),
         )
         await ledger.record(session_pb2.Fact(resumed=resumed))
-        tree = build_session_tree(chunk_ids)
-        return self._run(Recording(self._recorder, ledger, tree, secret, token, metadata))
+        return Recording(self._recorder, ledger, entries, secret, token, metadata)
 
     async def finalize(self, session_id: bytes) -> control_pb2.SessionInfo:
         """Closes an interrupted session: an empty final chunk marks the gap.
@@ -190,23 +198,26 @@ class SessionManager:
         Raises:
             Conflict: the session is being recorded, or complete.
         """
-        if session_id in self._running:
-            raise Conflict("the session is being recorded", hint="end it where it runs")
+        async with self._lock(session_id):
+            if session_id in self._running:
+                raise Conflict("the session is being recorded", hint="end it where it runs")
+            if self._catalog.row(session_id).state == session_pb2.STATE_COMPLETE:
+                raise Conflict("the session is complete")
+            await self._finalize(session_id)
+        return self.info(session_id)
+
+    async def _finalize(self, session_id: bytes) -> None:
         ledger = self._ledger(session_id)
-        row = self._catalog.row(session_id)
-        if row.state == session_pb2.STATE_COMPLETE:
-            raise Conflict("the session is complete")
-        chunk_ids = await self._settle(ledger)
-        secret = open_secret(self._keys, ledger.known_row.opened)
-        recording = Recording(
-            self._recorder, ledger, build_session_tree(chunk_ids), secret, b"", session_pb2.Metadata()
-        )
+        entries = await self._settle(ledger)
+        row = ledger.known_row
+        secret = open_secret(self._keys, row.opened)
+        recording = Recording(self._recorder, ledger, entries, secret, b"", session_pb2.Metadata())
+        seen_ns = row.interruptions[-1].last_seen_ns if row.interruptions else row.last_change_ns
         self._running[session_id] = recording
         try:
-            await recording.finalize(session_pb2.Ending(ended_ns=row.last_change_ns))
+            await recording.finalize(session_pb2.Ending(ended_ns=seen_ns))
         finally:
             del self._running[session_id]
-        return self.info(session_id)
 
     def find(self, text: str) -> bytes:
         """The session that an ID, or the beginning of one, means. See `Catalog.find`."""
@@ -261,8 +272,8 @@ class SessionManager:
         return counts
 
     async def verify(self, session_id: bytes, on_progress: OnProgress) -> control_pb2.VerifyResult:
-        """Checks a session; findings are kept as an incident. See `Reader.verify`."""
-        result = await self._reader.verify(session_id, on_progress)
+        """Checks a session; findings are kept as an incident. See `Verifier.verify`."""
+        result = await self._verifier.verify(session_id, on_progress)
         result.state = self._state(session_id, self._catalog.row(session_id))
         if result.findings:
             await self._report(session_id, result.findings[0])
@@ -291,21 +302,22 @@ class SessionManager:
 
     async def set_hold(self, session_id: bytes, held: bool) -> control_pb2.SessionInfo:
         """Puts a session under legal hold, or ends it."""
-        ledger = self._ledger(session_id)
-        fact = session_pb2.Held(time_ns=self._ports.clock.wall_ns(), held=held)
-        self._catalog.row(session_id)
-        await ledger.record(session_pb2.Fact(held=fact))
+        async with self._lock(session_id):
+            self._catalog.row(session_id)
+            fact = session_pb2.Held(time_ns=self._ports.clock.wall_ns(), held=held)
+            await self._ledger(session_id).record(session_pb2.Fact(held=fact))
         return self.info(session_id)
 
     async def delete(self, session_id: bytes) -> int:
         """Erases a session; returns the bytes that were freed. See `session.erasure`."""
-        if session_id in self._running:
-            raise Conflict("a session that is being recorded cannot be deleted")
-        row = self._catalog.row(session_id)
-        if row.state == session_pb2.STATE_RECORDING:
-            await self._recover(session_id, row)
-        check_deletable(self._catalog.row(session_id))
-        return await erase(self._ports, self._catalog, session_id)
+        async with self._lock(session_id):
+            if session_id in self._running:
+                raise Conflict("a session that is being recorded cannot be deleted")
+            row = self._catalog.row(session_id)
+            if row.state == session_pb2.STATE_RECORDING:
+                await self._recover(session_id, row)
+            self._ledgers.pop(session_id, None)
+            return await erase(self._ports, self._catalog, session_id)
 
     async def sweep(self) -> None:
         """Erases what has outlived its retention."""
@@ -334,38 +346,65 @@ class SessionManager:
 
     def _run(self, recording: Recording) -> Recording:
         def forget() -> None:
-            self._running.pop(recording.session_id, None)
+            if self._running.get(recording.session_id) is recording:
+                del self._running[recording.session_id]
 
         self._running[recording.session_id] = recording
         recording.start(forget)
         return recording
 
-    async def _settle(self, ledger: Ledger) -> Sequence[bytes]:
-        """Catches a ledger up and seals left-over frames; returns the chunk IDs of the session."""
+    def _lock(self, session_id: bytes) -> asyncio.Lock:
+        """What changes a session as a whole holds this."""
+        lock = self._locks.get(session_id)
+        if lock is None:
+            lock = self._locks[session_id] = asyncio.Lock()
+        return lock
+
+    @contextmanager
+    def _taking_room(self) -> Iterator[None]:
+        """Around the opening of a recording: so many may run, those that are being opened included."""
+        if len(self._running) + self._opening >= self._preset.max_recordings:
+            raise Conflict(
+                f"{len(self._running)} recordings are running, the most allowed",
+                hint="end one, or raise `max_recordings` in the configuration",
+            )
+        self._opening += 1
+        try:
+            yield
+        finally:
+            self._opening -= 1
+
+    async def _settle(self, ledger: Ledger) -> Sequence[session_pb2.ChunkEntry]:
+        """Catches a ledger up and seals left-over frames; returns the chunks of the session."""
         await ledger.catch_up()
-        await recover_tail(self._recorder, ledger, self._chunk_ids(ledger))
-        return self._chunk_ids(ledger)
+        await recover_tail(self._recorder, ledger, self._entries(ledger))
+        return self._entries(ledger)
 
-    def _chunk_ids(self, ledger: Ledger) -> Sequence[bytes]:
-        entries = self._catalog.chunks(ledger.session_id, ledger.known_row.chunk_count)
-        return [entry.chunk_id for entry in entries]
+    def _entries(self, ledger: Ledger) -> Sequence[session_pb2.ChunkEntry]:
+        return self._catalog.chunks(ledger.session_id, ledger.known_row.chunk_count)
 
-    async def _recover(self, session_id: bytes, row: session_pb2.SessionRow | None) -> None:
+    async def _recover(self, session_id: bytes, row: session_pb2.SessionRow | None) -> Sequence[str]:
+        """Brings one session in order at a start; returns what is damaged in its journal."""
         facts_bytes = self._ports.journal.size(tables.facts_stream(session_id))
         if row is not None and row.state == session_pb2.STATE_COMPLETE and row.facts_bytes == facts_bytes:
-            return
+            return ()
         ledger = self._ledger(session_id)
-        await ledger.catch_up()
-        if ledger.row is None:  # its opening was never durable: nobody was told of it
-            await self._ports.journal.drop(tables.facts_stream(session_id))
-            return
+        seen_ns = row.last_change_ns if row else 0
+        damaged = await ledger.catch_up()
+        if ledger.row is None:
+            if not damaged:  # its opening was never durable: nobody was told of it
+                await self._ports.journal.drop(tables.facts_stream(session_id))
+            return damaged
         with suppress(Locked):
-            await self._settle(ledger)
+            await recover_tail(self._recorder, ledger, self._entries(ledger))
         if ledger.row.state == session_pb2.STATE_RECORDING:
             interrupted = session_pb2.Interrupted(
-                time_ns=self._ports.clock.wall_ns(), reason="the node stopped while it was being recorded"
+                time_ns=self._ports.clock.wall_ns(),
+                reason="the node stopped while it was being recorded",
+                last_seen_ns=seen_ns or ledger.row.opened.started_ns,
             )
             await ledger.record(session_pb2.Fact(interrupted=interrupted))
+        return damaged
 
     async def _sweep_orphans(self) -> None:
         """Removes blobs that were stored and never committed: their chunk is not, or is another blob."""

@@ -67,4 +67,6 @@ def parse_facts_stream(name: str) -> bytes | None:
 def parse_tail_stream(session_id: bytes, name: str) -> int | None:
     """The chunk index of a tail stream of this session; None for any other name."""
     digits = name.removeprefix(session_prefix(session_id) + _TAIL)
-    return int(digits) if len(digits) == 10 and digits.isdecimal() and digits.isascii() else None
+    if len(digits) != 10 or not (digits.isdecimal() and digits.isascii()):
+        return None
+    return index if (index := int(digits)) < 1 << 32 else None

@@ -137,7 +137,9 @@ async def bring_to_an_end(world: World, told: Told, session_id: bytes) -> None:
         else:
             recording = await continue_with(world, session_id, token)
             data = told.sessions[session_id]
-            if recording.live:
+            if recording.ended:
+                data = await world.read(session_id)
+            elif recording.live:
                 await recording.append(recording.position, data[recording.position :])
             else:
                 await recording.copy(ListSource(data, recording.position), ignore)

@@ -357,7 +357,7 @@ class VerifyResult(_message.Message):
     CHECKPOINT_NS_FIELD_NUMBER: _builtins.int
     FINDINGS_FIELD_NUMBER: _builtins.int
     GAPS_FIELD_NUMBER: _builtins.int
-    LOST_BYTES_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
     session_id: _builtins.bytes
     state: _session_pb2.State.ValueType
     valid: _builtins.bool
@@ -368,7 +368,8 @@ class VerifyResult(_message.Message):
     checkpoint_ns: _builtins.int
     """Unix nanoseconds of the last signed checkpoint."""
     gaps: _builtins.int
-    lost_bytes: _builtins.int
+    sealed: _builtins.bool
+    """Chunks were checked against what was signed, but not decrypted: no key of this node opens them."""
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[_data_pb2.Finding]: ...
     def __init__(
@@ -384,11 +385,11 @@ class VerifyResult(_message.Message):
         checkpoint_ns: _builtins.int = ...,
         findings: _abc.Iterable[_data_pb2.Finding] | None = ...,
         gaps: _builtins.int = ...,
-        lost_bytes: _builtins.int = ...,
+        sealed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_ns", b"checkpoint_ns", "checkpoints", b"checkpoints", "chunks", b"chunks", "findings", b"findings", "gaps", b"gaps", "lost_bytes", b"lost_bytes", "plaintext_bytes", b"plaintext_bytes", "root", b"root", "session_id", b"session_id", "state", b"state", "valid", b"valid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_ns", b"checkpoint_ns", "checkpoints", b"checkpoints", "chunks", b"chunks", "findings", b"findings", "gaps", b"gaps", "plaintext_bytes", b"plaintext_bytes", "root", b"root", "sealed", b"sealed", "session_id", b"session_id", "state", b"state", "valid", b"valid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

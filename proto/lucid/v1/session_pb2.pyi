@@ -336,17 +336,21 @@ class Interrupted(_message.Message):
 
     TIME_NS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    LAST_SEEN_NS_FIELD_NUMBER: _builtins.int
     time_ns: _builtins.int
     reason: _builtins.str
+    last_seen_ns: _builtins.int
+    """When it was last seen to grow: long before `time_ns` if the process was killed."""
     def __init__(
         self,
         *,
         time_ns: _builtins.int = ...,
         reason: _builtins.str = ...,
+        last_seen_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "time_ns", b"time_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_seen_ns", b"last_seen_ns", "reason", b"reason", "time_ns", b"time_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
