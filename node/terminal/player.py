@@ -11,6 +11,7 @@ Rules:
 
 import contextlib
 import os
+import re
 import select
 import sys
 import termios
@@ -31,8 +32,10 @@ SEEK_S = 5.0
 _READ_BYTES = 64 << 10
 # Leave the alternate screen, reset modes and colours, clear, go home.
 _CLEAR = b"\x1b[?1049l\x1b[!p\x1b[0m\x1b[2J\x1b[H"
-# What a recorded program may have left on: colours, hidden cursor, alternate screen, mouse, bracketed paste.
-_LEAVE = b"\x1b[0m\x1b[?25h\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l"
+_LEAVE_ALTERNATE = b"\x1b[?1049l"
+# What a recorded program may have left on: colours, hidden cursor, mouse, bracketed paste.
+_LEAVE = b"\x1b[0m\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l"
+_ALTERNATE_SCREEN = re.compile("\x1b\\[\\?(?:1049|1047|47)([hl])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class Player:
         self._paused_at: float | None = None
         self._zero = monotonic()
         self._shown_s = 0.0
+        self._is_alternate, self._ends_line = False, True
         self._reader = self._open()
 
     def play(self) -> None:
@@ -84,7 +88,7 @@ class Player:
                 self._loop()
         finally:
             self._reader.source.close()
-            write_all(1, _LEAVE)
+            self._leave()
 
     def _loop(self) -> None:
         while not self._reader.has_ended:
@@ -102,7 +106,19 @@ class Player:
             if event.code == Code.MARKER:
                 self.notes.add_marker(event)
             else:
-                write_all(1, event.data.encode(errors="replace"))
+                self._show(event.data)
+
+    def _show(self, text: str) -> None:
+        write_all(1, text.encode(errors="replace"))
+        for switch in _ALTERNATE_SCREEN.finditer(text):
+            self._is_alternate = switch[1] == "h"
+        self._ends_line = text.endswith("\n")
+
+    def _leave(self) -> None:
+        """Leaves the terminal usable, whatever was played."""
+        # Leaving a screen that was not entered would move the cursor to where it was long ago.
+        alternate = _LEAVE_ALTERNATE if self._is_alternate else b""
+        write_all(1, alternate + _LEAVE + (b"" if self._ends_line else b"\r\n"))
 
     def _wait(self) -> list[Key]:
         """Waits for the next event, more of the recording, or keys; gives the keys."""

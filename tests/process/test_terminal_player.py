@@ -66,11 +66,20 @@ def play(daemon: ScriptedDaemon) -> Iterator[Play]:
 def test_it_plays_to_the_end(daemon: ScriptedDaemon, play: Play) -> None:
     daemon.contents[ID] = build_cast((0, "one "), (3600, "two "), (7200, "\x1b[?1049hthree"))
     person = play(idle_limit_s=0.05)
-    person.see(b"one two \x1b[?1049hthree")
-    person.see(b"\x1b[?1049l")
+    person.see(b"one two \x1b[?1049hthree\x1b[?1049l")
     person.see(b"END")
     assert person.wait() == 0
     assert person.get_attributes() == person.attributes
+
+
+def test_it_leaves_only_a_screen_that_was_entered(daemon: ScriptedDaemon, play: Play) -> None:
+    daemon.contents[ID] = build_cast((0, "\x1b[?1049hvi"), (0, "\x1b[?1049l$ "))
+    person = play()
+    person.see(b"\x1b[?1049l$ ")
+    person.see(b"\r\n")
+    person.see(b"END")
+    person.wait()
+    assert b"?1049l" not in person.screen
 
 
 def test_the_speed(daemon: ScriptedDaemon, play: Play) -> None:
