@@ -7,7 +7,7 @@ a short-lived child (`node/identity/ceremony.py`), and the daemon does the rest.
 
 import sys
 
-from node.cli.errors import CommandFailed, report, report_interrupt
+from node.cli.errors import CommandFailed, report, report_interrupt, show_error
 
 
 def main() -> None:
@@ -34,5 +34,12 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         # Whoever read the output has gone. Python would complain once more when it flushes at the end.
         sys.stdout = None
+        return 1
+    except UnicodeEncodeError as error:
+        show_error("UsageError", f"an argument is no text: {error.reason}", "", as_json=as_json)
+        return 2
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        show_error("LocalError", f"{where}{error.strerror or error}", "", as_json=as_json)
         return 1
     return code if isinstance(code, int) else 0

@@ -110,6 +110,8 @@ def test_a_name_cannot_drive_the_terminal(shared: Any) -> None:
         (["session", "recover", "ffffffff"], 4, "NotFound"),
         (["session", "delete", "ffffffff"], 4, "NotFound"),
         (["session", "list", "--state", "lost"], 2, "UsageError"),
+        (["session", "list", "--search", "\udcff"], 2, "UsageError"),
+        (["session", "show", "\udcff"], 2, "UsageError"),
         (["doctor", "--rebuild"], 1, "Conflict"),
         (["init"], 1, "Conflict"),
     ],
@@ -390,3 +392,10 @@ def test_output_nobody_reads_is_no_crash(shared: Any) -> None:
     os.close(writing)
     assert b"Traceback" not in done.stderr
     assert b"Exception" not in done.stderr
+
+
+def test_a_home_that_cannot_be_looked_into_is_a_clear_error(shared: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    done = shared.run("doctor", "--home", str(tmp_path / "file" / "below"))
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
