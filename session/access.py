@@ -5,6 +5,7 @@ encrypted with keys of the session and padded to 256 bytes, so that names do not
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -12,12 +13,13 @@ from google.protobuf.message import DecodeError, Message
 
 from kernel import aead
 from kernel.domains import Label, Network
-from kernel.errors import InvalidRecord, Locked, Reason, UsageError
+from kernel.errors import InvalidRecord, Locked, LucidError, Reason, StoreDamaged, UsageError
 from kernel.kdf import derive
-from kernel.ports import Entropy
+from kernel.ports import Entropy, Journal
 from kernel.sealing import seal, unseal
 from kernel.signing import SigningKey
 from lucid.v1 import session_pb2
+from session import tables
 
 SECRET_BYTES = 32
 MAX_ENCRYPTED_BYTES = 128 << 10
@@ -70,21 +72,50 @@ def seal_for_owner(
     return seal(secret, keys.reader, session_id, entropy.draw(32), entropy.draw(aead.NONCE_BYTES))
 
 
-def open_secret(keys: RecorderKeys, opened: session_pb2.Opened) -> bytes:
-    """The session secret, by the first sealed copy that one of our keys opens.
+async def keep_secret(journal: Journal, session_id: bytes, sealed: session_pb2.SealedSecret) -> None:
+    """Makes the sealed secret of a new session durable."""
+    stream = tables.secret_stream(session_id)
+    await journal.append(stream, [session_pb2.SealedSecrets(secrets=[sealed]).SerializeToString()])
+    await journal.sync(stream)
+
+
+async def load_secret(journal: Journal, keys: RecorderKeys, session_id: bytes) -> bytes:
+    """The session secret, by the first intact sealed copy that one of our keys opens.
 
     Raises:
         Locked: none of our keys opens it.
-        InvalidRecord: a copy for one of our keys is damaged.
+        InvalidRecord: the only copy for one of our keys is damaged.
+        StoreDamaged: no sealed copy is left.
     """
-    for sealed in opened.secrets:
-        private = keys.reading.get(sealed.reader)
-        if private is not None:
-            return unseal(sealed, private, opened.session_id)
-    raise Locked(
+    copies = await _read_copies(journal, session_id)
+    if not copies:
+        raise StoreDamaged(f"the sealed secret of session {session_id.hex()} is gone")
+    failure: LucidError = Locked(
         "this device holds no key that reads this recording",
         hint="read it on a device with the role `read`",
     )
+    for sealed in copies:
+        private = keys.reading.get(sealed.reader)
+        if private is None:
+            continue
+        try:
+            return unseal(sealed, private, session_id)
+        except InvalidRecord as error:
+            failure = error
+    raise failure
+
+
+async def _read_copies(journal: Journal, session_id: bytes) -> list[session_pb2.SealedSecret]:
+    """From the stream of the secret; if that is damaged, from the opening of the session."""
+    copies: list[session_pb2.SealedSecret] = []
+    for _, payload in (await journal.read(tables.secret_stream(session_id))).records:
+        with suppress(DecodeError):
+            copies += session_pb2.SealedSecrets.FromString(payload).secrets
+    if not copies:
+        for _, payload in (await journal.read(tables.facts_stream(session_id))).records[:1]:
+            with suppress(DecodeError):
+                copies += session_pb2.Fact.FromString(payload).opened.secrets
+    return copies
 
 
 def encrypt_message(secret: bytes, label: Label, session_id: bytes, nonce: bytes, message: Message) -> bytes:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from kernel.domains import Label
 from kernel.errors import InvalidRecord, LocalError, NotFound, StoreDamaged, UsageError
-from kernel.ports import Records
+from kernel.ports import Journal, Records
 from lucid.v1 import control_pb2, identity_pb2, session_pb2
 from session import tables
-from session.access import RecorderKeys, decrypt_message, open_secret
+from session.access import RecorderKeys, decrypt_message, load_secret
 from session.manifest import compute_manifest_hash
 
 _HEX = re.compile(r"[0-9a-f]{0,32}")
@@ -17,8 +17,9 @@ _HEX = re.compile(r"[0-9a-f]{0,32}")
 class Catalog:
     """Read access to the index of sessions."""
 
-    def __init__(self, records: Records, keys: RecorderKeys) -> None:
+    def __init__(self, records: Records, journal: Journal, keys: RecorderKeys) -> None:
         self._records = records
+        self._journal = journal
         self._keys = keys
 
     def row(self, session_id: bytes) -> session_pb2.SessionRow:
@@ -108,7 +109,7 @@ class Catalog:
             raise UsageError(f"{len(found)} sessions begin with {text}", hint="give more of the ID")
         return next(iter(found))
 
-    def describe(
+    async def describe(
         self, session_id: bytes, row: session_pb2.SessionRow, state: "session_pb2.State.ValueType"
     ) -> control_pb2.SessionInfo:
         """The session as its owner sees it. `state`: what it is now, which the index may not know yet."""
@@ -139,13 +140,15 @@ class Catalog:
             info.manifest = row.closed.manifest.payload.decode(errors="replace")
             info.manifest_hash = compute_manifest_hash(row.closed.manifest.payload)
         try:
-            self._describe_secrets(info, row)
-        except (InvalidRecord, LocalError):
+            await self._describe_secrets(info, session_id, row)
+        except (InvalidRecord, LocalError, StoreDamaged):
             info.unreadable = True
         return info
 
-    def _describe_secrets(self, info: control_pb2.SessionInfo, row: session_pb2.SessionRow) -> None:
-        session_id, secret = row.opened.session_id, open_secret(self._keys, row.opened)
+    async def _describe_secrets(
+        self, info: control_pb2.SessionInfo, session_id: bytes, row: session_pb2.SessionRow
+    ) -> None:
+        secret = await load_secret(self._journal, self._keys, session_id)
         metadata = decrypt_message(
             secret, Label.METADATA, session_id, row.opened.metadata, session_pb2.Metadata
         )

@@ -1,6 +1,6 @@
 """Deletion: what must go first, so that a kill between two steps never leaves a recording half readable.
 
-    tombstone durable → index rows gone → facts with the sealed secrets gone → live frames gone → blobs gone
+    tombstone durable → index row gone → sealed secret gone → facts gone → live frames gone → blobs gone
 
 From the second step on nobody can find the session, from the third on nobody can read it. What a start
 finds unfinished it finishes. What remains: the tombstone; copies elsewhere; bytes that a disk keeps of
@@ -73,7 +73,8 @@ async def bury(ports: SessionPorts, catalog: Catalog, tombstone: session_pb2.Tom
         Delete(tables.SESSIONS, session_id),
     ]
     await ports.records.commit(row_gone)
-    for stream in sorted(streams, key=lambda name: name != tables.facts_stream(session_id)):
+    first = [tables.secret_stream(session_id), tables.facts_stream(session_id)]
+    for stream in [*first, *(stream for stream in streams if stream not in first)]:
         await ports.journal.drop(stream)
     await ports.blobs.remove(blob_ids)
     await ports.records.commit(

@@ -63,6 +63,7 @@ def apply_fact(
             raise InvalidRecord(Reason.NOT_CONSISTENT, "a session does not begin with its opening")
         new.state = session_pb2.STATE_RECORDING
         new.opened.CopyFrom(fact.opened)
+        new.opened.ClearField("secrets")
         new.root = EMPTY_ROOT
         new.last_change_ns = fact.opened.started_ns
         new.fact_count = 1

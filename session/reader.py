@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from kernel.errors import InvalidRecord, LucidError, NotFound, Reason, StoreDamaged
 from lucid.v1 import data_pb2, session_pb2
-from session.access import RecorderKeys, open_secret
+from session.access import RecorderKeys, load_secret
 from session.catalog import Catalog
 from session.encryptor import ChunkFlag, decrypt_chunk
 from session.live_tail import decrypt_frame, derive_frame_key, list_tails
@@ -60,8 +60,8 @@ class Reader:
             StoreDamaged: missing, and not `partial`.
             Locked: this device has no key that reads it.
         """
-        row = self._catalog.row(session_id)
-        secret = open_secret(self._keys, row.opened)
+        self._catalog.row(session_id)
+        secret = await load_secret(self._ports.journal, self._keys, session_id)
         copier = Copier(self._ports, self._catalog, session_id, secret, sink, partial=partial)
         while True:
             running = self._is_running(session_id)

@@ -43,11 +43,9 @@ async def rebuild_index(ports: SessionPorts, on_progress: Callable[[int, int], N
         except InvalidRecord as error:
             problems.append(f"deletion {number}: {error}")
     await ports.records.commit([Put(tables.TOMBSTONES, key, payload) for key, payload in buried.items()])
-    session_ids = [
-        session_id
-        for stream in ports.journal.streams()
-        if (session_id := tables.parse_facts_stream(stream)) is not None and session_id not in buried
-    ]
+    streams = ports.journal.streams()
+    found_ids = {session_id: None for name in streams if (session_id := tables.parse_session_stream(name))}
+    session_ids = [session_id for session_id in found_ids if session_id not in buried]
     for done, session_id in enumerate(session_ids):
         on_progress(done, len(session_ids))
         try:

@@ -13,7 +13,7 @@ from kernel.merkle import compute_leaf
 from kernel.ports import Operation, Put
 from lucid.v1 import session_pb2
 from session import tables
-from session.access import open_secret
+from session.access import load_secret
 from session.checkpoint import sign_checkpoint
 from session.encryptor import ChunkFlag
 from session.facts import apply_fact, decode_fact
@@ -49,7 +49,7 @@ async def recover_tail(recorder: Recorder, ledger: Ledger, entries: Sequence[ses
     tails = list_tails(ports.journal, session_id, len(entries))
     damage = await _find_signed_damage(ports, ledger)
     if tails or damage:
-        secret = open_secret(recorder.keys, ledger.known_row.opened)
+        secret = await load_secret(ports.journal, recorder.keys, session_id)
         segments, unsigned_damage = await _read_segments(ports, session_id, secret, tails, len(entries))
         what = damage or unsigned_damage
         incident = session_pb2.Incident(time_ns=ports.clock.wall_ns(), what=what, gap=True) if what else None

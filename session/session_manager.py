@@ -24,7 +24,8 @@ from session.access import (
     decrypt_message,
     derive_session_key,
     encrypt_message,
-    open_secret,
+    keep_secret,
+    load_secret,
     seal_for_owner,
 )
 from session.catalog import Catalog, describe_tombstone, matches
@@ -74,7 +75,7 @@ class SessionManager:
         self._keys = keys
         self._preset = preset
         self._recorder = Recorder(ports, keys, preset, asyncio.Semaphore(preset.chunks_in_flight))
-        self._catalog = Catalog(ports.records, keys)
+        self._catalog = Catalog(ports.records, ports.journal, keys)
         self._reader = Reader(ports, keys, self._catalog, preset.chunks_in_flight, self._is_running)
         self._verifier = Verifier(ports, keys, self._catalog, preset.chunks_in_flight)
         self._running: dict[bytes, Recording] = {}
@@ -94,7 +95,7 @@ class SessionManager:
         journaled = {
             session_id: None
             for stream in self._ports.journal.streams()
-            if (session_id := tables.parse_facts_stream(stream)) is not None
+            if (session_id := tables.parse_session_stream(stream)) is not None
         }
         for session_id in sorted({**journaled, **rows}):
             row = rows.get(session_id)
@@ -133,11 +134,12 @@ class SessionManager:
         secret, token = draw(SECRET_BYTES), draw(TOKEN_BYTES)
         started_ns = self._ports.clock.wall_ns()
         retain_until_s = started_ns // 1_000_000_000 + request.retain_s if request.retain_s else 0
+        sealed = seal_for_owner(self._keys, session_id, secret, self._ports.entropy)
         policy = ControlPolicy(session_id, (), request.records_input, retain_until_s).encode()
         opened = session_pb2.Opened(
             session_id=session_id,
             started_ns=started_ns,
-            secrets=[seal_for_owner(self._keys, session_id, secret, self._ports.entropy)],
+            secrets=[sealed],
             metadata=encrypt_message(
                 secret, Label.METADATA, session_id, draw(aead.NONCE_BYTES), request.metadata
             ),
@@ -148,6 +150,7 @@ class SessionManager:
             retain_until_s=retain_until_s,
             session_key=derive_session_key(secret, session_id).public_key,
         )
+        await keep_secret(self._ports.journal, session_id, sealed)
         ledger = self._ledger(session_id)
         await ledger.record(session_pb2.Fact(opened=opened))
         return Recording(self._recorder, ledger, (), secret, token, request.metadata)
@@ -181,7 +184,7 @@ class SessionManager:
         ledger = self._ledger(session_id)
         entries = await self._settle(ledger)
         opened = ledger.known_row.opened
-        secret = open_secret(self._keys, opened)
+        secret = await load_secret(self._ports.journal, self._keys, session_id)
         metadata = decrypt_message(secret, Label.METADATA, session_id, opened.metadata, session_pb2.Metadata)
         token = resume_token or self._ports.entropy.draw(TOKEN_BYTES)
         resumed = session_pb2.Resumed(
@@ -204,13 +207,13 @@ class SessionManager:
             if self._catalog.row(session_id).state == session_pb2.STATE_COMPLETE:
                 raise Conflict("the session is complete")
             await self._finalize(session_id)
-        return self.info(session_id)
+        return await self.info(session_id)
 
     async def _finalize(self, session_id: bytes) -> None:
         ledger = self._ledger(session_id)
         entries = await self._settle(ledger)
         row = ledger.known_row
-        secret = open_secret(self._keys, row.opened)
+        secret = await load_secret(self._ports.journal, self._keys, session_id)
         recording = Recording(self._recorder, ledger, entries, secret, b"", session_pb2.Metadata())
         seen_ns = row.interruptions[-1].last_seen_ns if row.interruptions else row.last_change_ns
         self._running[session_id] = recording
@@ -223,7 +226,7 @@ class SessionManager:
         """The session that an ID, or the beginning of one, means. See `Catalog.find`."""
         return self._catalog.find(text)
 
-    def info(self, session_id: bytes) -> control_pb2.SessionInfo:
+    async def info(self, session_id: bytes) -> control_pb2.SessionInfo:
         """A session as its owner sees it.
 
         Raises:
@@ -233,9 +236,9 @@ class SessionManager:
         if tombstone is not None:
             return describe_tombstone(tombstone)
         row = self._catalog.row(session_id)
-        return self._catalog.describe(session_id, row, self._state(session_id, row))
+        return await self._catalog.describe(session_id, row, self._state(session_id, row))
 
-    def list(
+    async def list(
         self,
         since_ns: int = 0,
         tags: Sequence[str] = (),
@@ -247,7 +250,7 @@ class SessionManager:
             infos = [describe_tombstone(tombstone) for tombstone in self._catalog.tombstones()]
         else:
             infos = [
-                self._catalog.describe(session_id, row, self._state(session_id, row))
+                await self._catalog.describe(session_id, row, self._state(session_id, row))
                 for session_id, row in self._catalog.rows([])
             ]
         found = [
@@ -306,7 +309,7 @@ class SessionManager:
             self._catalog.row(session_id)
             fact = session_pb2.Held(time_ns=self._ports.clock.wall_ns(), held=held)
             await self._ledger(session_id).record(session_pb2.Fact(held=fact))
-        return self.info(session_id)
+        return await self.info(session_id)
 
     async def delete(self, session_id: bytes) -> int:
         """Erases a session; returns the bytes that were freed. See `session.erasure`."""
@@ -394,6 +397,7 @@ class SessionManager:
         if ledger.row is None:
             if not damaged:  # its opening was never durable: nobody was told of it
                 await self._ports.journal.drop(tables.facts_stream(session_id))
+                await self._ports.journal.drop(tables.secret_stream(session_id))
             return damaged
         with suppress(Locked):
             await recover_tail(self._recorder, ledger, self._entries(ledger))
@@ -418,11 +422,15 @@ class SessionManager:
                 continue
             try:
                 header = decode_header(await self._ports.blobs.read(blob_id, 0, HEADER_BYTES))
-                self.info(header.session_id)
+                self._check_known(header.session_id)
             except (InvalidRecord, NotFound):
                 continue  # not ours to judge: `doctor` shows it
             orphans.append(blob_id)
         await self._ports.blobs.remove(orphans)
+
+    def _check_known(self, session_id: bytes) -> None:
+        if self._catalog.tombstone(session_id) is None:
+            self._catalog.row(session_id)
 
     async def _report(self, session_id: bytes, finding: data_pb2.Finding) -> None:
         """Keeps what is wrong with a session, once."""

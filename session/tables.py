@@ -9,6 +9,7 @@ Tables, with keys and values:
 
 Streams:
 
+    <2 hex>/<session ID>/secret            the sealed session secret
     <2 hex>/<session ID>/facts             what cannot be lost; the index can be remade from it
     <2 hex>/<session ID>/tail-<index>      encrypted live frames of a chunk that is not sealed yet
     tombstones                             what remains of deleted sessions
@@ -21,9 +22,10 @@ TOMBSTONES = "tombstones"
 TABLES = (SESSIONS, CHUNKS, CHECKPOINTS, TOMBSTONES)
 
 TOMBSTONE_STREAM = "tombstones"
-SMALL_FACTS = frozenset({"facts", "tombstones"})
+SMALL_FACTS = frozenset({"secret", "facts", "tombstones"})
 """Last components of streams that a full quota must not stop: sessions can always be closed and deleted."""
 
+_SEALED = "/secret"
 _FACTS = "/facts"
 _TAIL = "/tail-"
 
@@ -48,20 +50,25 @@ def facts_stream(session_id: bytes) -> str:
     return session_prefix(session_id) + _FACTS
 
 
+def secret_stream(session_id: bytes) -> str:
+    """Name of the stream that holds the session's sealed secret."""
+    return session_prefix(session_id) + _SEALED
+
+
 def tail_stream(session_id: bytes, index: int) -> str:
     """Name of the stream that holds the live frames of chunk `index`."""
     return f"{session_prefix(session_id)}{_TAIL}{index:010d}"
 
 
-def parse_facts_stream(name: str) -> bytes | None:
-    """The session ID of a facts stream; None for any other name."""
-    if not name.endswith(_FACTS):
-        return None
+def parse_session_stream(name: str) -> bytes | None:
+    """The session ID of a facts or secret stream; None for any other name."""
+    base = name.removesuffix(_FACTS).removesuffix(_SEALED)
     try:
-        session_id = bytes.fromhex(name.removesuffix(_FACTS).partition("/")[2])
+        session_id = bytes.fromhex(base.partition("/")[2])
     except ValueError:
         return None
-    return session_id if len(session_id) == 16 and facts_stream(session_id) == name else None
+    names = (facts_stream(session_id), secret_stream(session_id))
+    return session_id if len(session_id) == 16 and name in names else None
 
 
 def parse_tail_stream(session_id: bytes, name: str) -> int | None:

@@ -17,7 +17,7 @@ from kernel.errors import InvalidRecord, Locked, Reason, StoreDamaged
 from kernel.merkle import EMPTY_ROOT
 from kernel.signing import verify_signed
 from lucid.v1 import control_pb2, data_pb2, session_pb2
-from session.access import RecorderKeys, decrypt_message, derive_session_key, open_secret
+from session.access import RecorderKeys, decrypt_message, derive_session_key, load_secret
 from session.catalog import Catalog
 from session.checkpoint import CheckpointSeries, compute_checkpoint_hash
 from session.control_policy import compute_policy_hash, decode_policy
@@ -65,7 +65,7 @@ class Verifier:
             plaintext_bytes=row.plaintext_bytes,
             gaps=len(row.gaps) + row.pending_gap,
         )
-        secret = self._open(row, result)
+        secret = await self._open(session_id, result)
         for check in (
             self._check_opening,
             self._check_checkpoints,
@@ -83,13 +83,13 @@ class Verifier:
         result.valid = not result.findings
         return result
 
-    def _open(self, row: session_pb2.SessionRow, result: control_pb2.VerifyResult) -> bytes | None:
+    async def _open(self, session_id: bytes, result: control_pb2.VerifyResult) -> bytes | None:
         """The session secret; None if this device may not read."""
         try:
-            return open_secret(self._keys, row.opened)
+            return await load_secret(self._ports.journal, self._keys, session_id)
         except Locked:
             result.sealed = True
-        except InvalidRecord as error:
+        except (InvalidRecord, StoreDamaged) as error:
             result.sealed = True
             result.findings.append(data_pb2.Finding(what=f"the sealed secret: {error}"))
         return None

@@ -33,8 +33,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         self, request: control_pb2.ListSessionsRequest, context: Context
     ) -> AsyncIterator[control_pb2.ListSessionsResponse]:
         """Sessions, the newest last."""
-        found = await self._node.ports.offload_io.run(
-            self._manager.list,
+        found = await self._manager.list(
             since_ns=request.since_ns,
             tags=request.tags,
             state=request.state,
@@ -48,7 +47,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> control_pb2.ShowSessionResponse:
         """One session."""
         session_id = self._manager.find(request.session)
-        return control_pb2.ShowSessionResponse(session=self._manager.info(session_id))
+        return control_pb2.ShowSessionResponse(session=await self._manager.info(session_id))
 
     async def VerifySession(  # noqa: N802
         self, request: control_pb2.VerifySessionRequest, context: Context

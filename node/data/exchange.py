@@ -95,7 +95,7 @@ class Exchange:
 
     async def _continue(self, request: data_pb2.ContinueRecording, descriptor: int | None) -> None:
         token = check_continuation(request, self._peer)
-        kind = self._node.manager.info(request.session_id).kind
+        kind = (await self._node.manager.info(request.session_id)).kind
         async with self._open_source(kind, descriptor) as source:
             recording = await self._node.writing(
                 self._node.manager.continue_recording(request.session_id, token)
@@ -106,7 +106,7 @@ class Exchange:
         if descriptor is None:
             raise UsageError("nothing to write to was passed along")
         session_id = check_session_id(request.session_id)
-        info = self._node.manager.info(session_id)
+        info = await self._node.manager.info(session_id)
         async with self._own_offload() as offload, self._reporting(info.plaintext_bytes) as on_progress:
             sink = open_sink(descriptor, offload)
             await sink.set_size(0)

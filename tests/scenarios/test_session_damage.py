@@ -63,7 +63,7 @@ async def test_a_rebuilt_index_is_the_lost_one(world: World) -> None:
     for session_id, data in sessions.items():
         assert await world.read(session_id) == data
         assert (await world.verify(session_id)).valid
-    assert len(manager.list(state=session_pb2.STATE_DELETED)) == 1
+    assert len(await manager.list(state=session_pb2.STATE_DELETED)) == 1
 
 
 async def test_an_empty_index_is_remade_by_a_start_alone(world: World) -> None:
@@ -102,7 +102,7 @@ async def test_one_flipped_bit_anywhere_is_never_taken_for_right(seed: int) -> N
         return
     harmed = 0
     for session_id, data in sessions.items():
-        listed = [info.session_id for info in manager.list()]
+        listed = [info.session_id for info in (await manager.list())]
         assert session_id in listed, "a session has disappeared"
         result = await world.verify(session_id)
         try:
@@ -112,7 +112,7 @@ async def test_one_flipped_bit_anywhere_is_never_taken_for_right(seed: int) -> N
             harmed += 1
             continue
         if kept != data:
-            info = manager.info(session_id)
+            info = await manager.info(session_id)
             assert info.gaps > 0 or manager.problems or not result.valid, "bytes are missing without a word"
             harmed += 1
         assert kept == data or len(kept) < len(data)

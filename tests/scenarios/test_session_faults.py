@@ -109,8 +109,8 @@ async def check(world: World, told: Told, promised: dict[bytes, int]) -> None:
     """What was promised holds; and every session can be brought to a good end."""
     manager = world.manager
     assert manager.problems == []
-    listed = {info.session_id: info for info in manager.list()}
-    gone = {info.session_id for info in manager.list(state=session_pb2.STATE_DELETED)}
+    listed = {info.session_id: info for info in (await manager.list())}
+    gone = {info.session_id for info in (await manager.list(state=session_pb2.STATE_DELETED))}
     for session_id, data in told.sessions.items():
         if session_id in told.deleted and session_id in gone:
             continue
@@ -126,12 +126,12 @@ async def check(world: World, told: Told, promised: dict[bytes, int]) -> None:
     assert world.ports.blobs.used_bytes() == sum(
         world.files.size(path) for path in world.files.paths() if path.startswith("blobs/")
     )
-    assert sum(info.stored_bytes for info in manager.list()) == world.ports.blobs.used_bytes()
+    assert sum(info.stored_bytes for info in (await manager.list())) == world.ports.blobs.used_bytes()
 
 
 async def bring_to_an_end(world: World, told: Told, session_id: bytes) -> None:
     manager, token = world.manager, told.tokens.get(session_id)
-    if manager.info(session_id).state == session_pb2.STATE_INTERRUPTED:
+    if (await manager.info(session_id)).state == session_pb2.STATE_INTERRUPTED:
         if token is None:
             await manager.finalize(session_id)
         else:
@@ -145,7 +145,7 @@ async def bring_to_an_end(world: World, told: Told, session_id: bytes) -> None:
                 await recording.copy(ListSource(data, recording.position), ignore)
             await recording.finish(ending())
             assert await world.read(session_id) == data
-    assert manager.info(session_id).state == session_pb2.STATE_COMPLETE
+    assert (await manager.info(session_id)).state == session_pb2.STATE_COMPLETE
     assert (await world.verify(session_id)).valid
 
 

@@ -53,7 +53,7 @@ async def test_what_was_recorded_comes_back_and_verifies(record: object, size: i
     result = await world.verify(session_id)
     assert result.valid
     assert not result.findings
-    info = world.manager.info(session_id)
+    info = await world.manager.info(session_id)
     assert (info.state, info.metadata.name, info.ended_ns) == (session_pb2.STATE_COMPLETE, "scenario", 9)
     assert info.stored_bytes == world.ports.blobs.used_bytes()
     await world.kill(power=True)
@@ -76,7 +76,7 @@ async def test_live_frames_are_readable_and_verifiable_while_recording(world: Wo
     assert result.checkpoints > 0
     await recording.append(150_000, data[150_000:])
     assert (await world.verify(recording.session_id)).valid
-    assert manager.info(recording.session_id).state == session_pb2.STATE_RECORDING
+    assert (await manager.info(recording.session_id)).state == session_pb2.STATE_RECORDING
     await recording.interrupt("end of test")
 
 
@@ -142,7 +142,7 @@ async def test_a_repeated_piece_is_taken_once_and_a_missing_one_is_a_gap(world: 
     assert await recording.append(1, b"bcdef") == 6
     assert await recording.append(10, b"k") == 11
     await recording.finish(ending())
-    info = manager.info(recording.session_id)
+    info = await manager.info(recording.session_id)
     assert (info.gaps, info.lost_bytes, info.plaintext_bytes) == (1, 4, 7)
     assert await world.read(recording.session_id) == b"abcdefk"
     assert (await world.verify(recording.session_id)).valid
@@ -199,12 +199,23 @@ async def test_deletion_leaves_a_tombstone_and_no_bytes(world: World) -> None:
     assert world.ports.blobs.used_bytes() < kept
     assert len(world.ports.blobs.ids()) == 1
     assert all(session_id.hex() not in path for path in world.files.paths())
-    assert manager.info(session_id).state == session_pb2.STATE_DELETED
-    assert [info.session_id for info in manager.list()] == [keep]
-    assert [info.session_id for info in manager.list(state=session_pb2.STATE_DELETED)] == [session_id]
+    assert (await manager.info(session_id)).state == session_pb2.STATE_DELETED
+    assert [info.session_id for info in (await manager.list())] == [keep]
+    assert [info.session_id for info in (await manager.list(state=session_pb2.STATE_DELETED))] == [session_id]
     with pytest.raises(NotFound):
         await world.read(session_id)
     assert world.ports.records.scan(tables.CHUNKS, prefix=session_id) == []
+
+
+async def test_the_index_never_holds_a_sealed_secret(world: World) -> None:
+    await world.boot()
+    session_id = await record_live(world, b"x")
+    stream = tables.secret_stream(session_id)
+    [(_, payload)] = (await world.ports.journal.read(stream)).records
+    [sealed] = session_pb2.SealedSecrets.FromString(payload).secrets
+    for table in tables.TABLES:
+        for _, value in world.records.scan(table):
+            assert sealed.ciphertext not in value
 
 
 async def test_a_session_that_is_being_recorded_is_not_deleted(world: World) -> None:
@@ -229,10 +240,10 @@ async def test_retention_erases_in_time_but_never_what_is_held(world: World) -> 
     await manager.set_hold(ids[1], True)
     world.clock.now_ns += 99 * 10**9
     await manager.sweep()
-    assert len(manager.list()) == 2
+    assert len(await manager.list()) == 2
     world.clock.now_ns += 2 * 10**9
     await manager.sweep()
-    assert [info.session_id for info in manager.list()] == [ids[1]]
+    assert [info.session_id for info in (await manager.list())] == [ids[1]]
 
 
 async def test_find_list_and_search(world: World) -> None:
@@ -249,9 +260,9 @@ async def test_find_list_and_search(world: World) -> None:
     missing = next(digit for digit in "0123456789abcdef" if all(i.hex()[0] != digit for i in ids))
     with pytest.raises(NotFound):
         manager.find(missing)
-    assert len(manager.list(search="SCENARIO")) == len(manager.list(tags=["t"])) == 3
-    assert manager.list(search="nothing") == manager.list(tags=["t", "u"]) == []
-    assert manager.list(since_ns=world.clock.wall_ns() + 1) == []
+    assert len(await manager.list(search="SCENARIO")) == len(await manager.list(tags=["t"])) == 3
+    assert (await manager.list(search="nothing")) == (await manager.list(tags=["t", "u"])) == []
+    assert (await manager.list(since_ns=world.clock.wall_ns() + 1)) == []
 
 
 async def test_a_token_of_another_session_does_not_continue_it(world: World) -> None:
@@ -275,7 +286,7 @@ async def test_a_client_that_comes_back_takes_its_session_over(world: World) -> 
         await recording.append(3, b"from the lost connection")
     await again.append(3, b"def")
     await again.finish(ending())
-    info = manager.info(again.session_id)
+    info = await manager.info(again.session_id)
     assert (info.gaps, info.state) == (0, session_pb2.STATE_COMPLETE)
     assert await world.read(again.session_id) == b"abcdef"
 
@@ -292,7 +303,7 @@ async def test_the_owner_continues_with_a_gap_and_old_tokens_are_void(world: Wor
     with pytest.raises(NotFound):
         await manager.continue_recording(recording.session_id, recording.resume_token)
     await manager.finalize(recording.session_id)
-    info = manager.info(recording.session_id)
+    info = await manager.info(recording.session_id)
     assert (info.gaps, info.state) == (2, session_pb2.STATE_COMPLETE)
     assert await world.read(recording.session_id) == b"abcdef"
     assert (await world.verify(recording.session_id)).valid
@@ -322,7 +333,7 @@ async def test_an_interrupted_file_goes_on_where_it_stopped(world: World) -> Non
     await again.copy(ListSource(data, again.position), ignore)
     await again.finish(ending())
     assert await world.read(again.session_id) == data
-    assert manager.info(again.session_id).gaps == 0
+    assert (await manager.info(again.session_id)).gaps == 0
 
 
 async def test_finish_before_the_end_of_the_source_is_refused(world: World) -> None:
@@ -339,7 +350,7 @@ async def test_stop_interrupts_what_runs_and_keeps_it(world: World) -> None:
     recording = await manager.open_recording(request(live=True))
     await recording.append(0, b"abc")
     await manager.stop()
-    assert manager.info(recording.session_id).state == session_pb2.STATE_INTERRUPTED
+    assert (await manager.info(recording.session_id)).state == session_pb2.STATE_INTERRUPTED
     await world.kill(power=True)
     await world.boot()
     assert await world.read(recording.session_id) == b"abc"
@@ -365,7 +376,7 @@ async def test_tampered_chunks_are_found_by_number(world: World) -> None:
     assert damaged[: 2 * 64 * KIB] == data[: 2 * 64 * KIB]
     assert damaged[2 * 64 * KIB : 3 * 64 * KIB] == bytes(64 * KIB)
     assert damaged[3 * 64 * KIB :] == data[3 * 64 * KIB :]
-    assert len(manager.info(session_id).incidents) >= 1
+    assert len((await manager.info(session_id)).incidents) >= 1
     world.files.flip(paths[2], 50_000)
     assert (await world.verify(session_id)).valid
     world.files.rename(paths[0], "elsewhere")

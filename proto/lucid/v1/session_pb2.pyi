@@ -181,6 +181,28 @@ class ChunkEntry(_message.Message):
 Global___ChunkEntry: _TypeAlias = ChunkEntry  # noqa: Y015
 
 @_typing.final
+class SealedSecrets(_message.Message):
+    """The sealed secret of a session, in a journal stream of its own: what must go first when it is deleted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECRETS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def secrets(self) -> _containers.RepeatedCompositeFieldContainer[Global___SealedSecret]: ...
+    def __init__(
+        self,
+        *,
+        secrets: _abc.Iterable[Global___SealedSecret] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["secrets", b"secrets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SealedSecrets: _TypeAlias = SealedSecrets  # noqa: Y015
+
+@_typing.final
 class Metadata(_message.Message):
     """What only readers learn; encrypted with a key of the session."""
 
@@ -303,7 +325,9 @@ class Opened(_message.Message):
     session_key: _builtins.bytes
     """Ed25519 public key of the session itself."""
     @_builtins.property
-    def secrets(self) -> _containers.RepeatedCompositeFieldContainer[Global___SealedSecret]: ...
+    def secrets(self) -> _containers.RepeatedCompositeFieldContainer[Global___SealedSecret]:
+        """Never in the index, whose free pages keep what was deleted."""
+
     @_builtins.property
     def policy(self) -> _identity_pb2.Signed:
         """Control policy, canonical JSON, signed by the device in domain "lucid policy"."""

@@ -1,13 +1,17 @@
 """Session secrets, metadata and live frames."""
 
+from typing import cast
+
 import pytest
 
 from kernel.domains import NETWORKS, Label
-from kernel.errors import InvalidRecord, Locked
+from kernel.errors import InvalidRecord, Locked, StoreDamaged
+from kernel.ports import Journal, JournalContents
 from kernel.sealing import compute_x25519_public
 from kernel.signing import SigningKey
 from lucid.v1 import session_pb2
-from session.access import RecorderKeys, decrypt_message, encrypt_message, open_secret, seal_for_owner
+from session import tables
+from session.access import RecorderKeys, decrypt_message, encrypt_message, load_secret, seal_for_owner
 from session.live_tail import MAX_FRAME_BYTES, LiveTail, decrypt_frame, derive_frame_key, encrypt_frame
 
 SESSION = bytes(range(16))
@@ -32,15 +36,41 @@ def keys(private: bytes = PRIVATE) -> RecorderKeys:
     )
 
 
-def test_the_owner_opens_the_secret_and_nobody_else() -> None:
+class ListJournal:
+    """Reads of a journal whose streams are given."""
+
+    def __init__(self, **streams: bytes) -> None:
+        self.streams = {f"{tables.session_prefix(SESSION)}/{name}": data for name, data in streams.items()}
+
+    async def read(self, stream: str) -> JournalContents:
+        records = [(0, self.streams[stream])] if stream in self.streams else []
+        return JournalContents(records, [], 0)
+
+
+async def load(keys: RecorderKeys, **streams: bytes) -> bytes:
+    return await load_secret(cast(Journal, ListJournal(**streams)), keys, SESSION)
+
+
+async def test_the_owner_opens_the_secret_and_nobody_else() -> None:
     sealed = seal_for_owner(keys(), SESSION, SECRET, CountingEntropy())
-    opened = session_pb2.Opened(session_id=SESSION, secrets=[sealed])
-    assert open_secret(keys(), opened) == SECRET
+    stored = session_pb2.SealedSecrets(secrets=[sealed]).SerializeToString()
+    opened = session_pb2.Fact(opened=session_pb2.Opened(secrets=[sealed])).SerializeToString()
+    assert await load(keys(), secret=stored) == SECRET
+    assert await load(keys(), facts=opened) == SECRET
+    assert await load(keys(), secret=b"\xff", facts=opened) == SECRET
     with pytest.raises(Locked):
-        open_secret(keys(b"q" * 32), opened)
-    opened.session_id = bytes(16)
+        await load(keys(b"q" * 32), secret=stored)
+    with pytest.raises(StoreDamaged):
+        await load(keys(), secret=b"\xff")
+
+
+async def test_a_secret_of_another_session_is_refused_and_another_copy_tried() -> None:
+    good = seal_for_owner(keys(), SESSION, SECRET, CountingEntropy())
+    bad = seal_for_owner(keys(), bytes(16), SECRET, CountingEntropy())
     with pytest.raises(InvalidRecord):
-        open_secret(keys(), opened)
+        await load(keys(), secret=session_pb2.SealedSecrets(secrets=[bad]).SerializeToString())
+    both = session_pb2.SealedSecrets(secrets=[bad, good]).SerializeToString()
+    assert await load(keys(), secret=both) == SECRET
 
 
 def test_keys_do_not_show_in_text() -> None:

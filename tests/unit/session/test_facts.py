@@ -121,9 +121,9 @@ def test_bytes_that_are_no_fact_are_refused(payload: bytes) -> None:
 
 
 def test_names_of_streams() -> None:
-    assert tables.parse_facts_stream(tables.facts_stream(SESSION)) == SESSION
+    assert tables.parse_session_stream(tables.facts_stream(SESSION)) == SESSION
     assert tables.parse_tail_stream(SESSION, tables.tail_stream(SESSION, 7)) == 7
     for name in ("tombstones", tables.tail_stream(SESSION, 7), "00/00/facts", "zz/zz/facts", "/facts"):
-        assert tables.parse_facts_stream(name) is None
+        assert tables.parse_session_stream(name) is None
     for name in (tables.facts_stream(SESSION), tables.tail_stream(bytes(16), 7), "tail-x"):
         assert tables.parse_tail_stream(SESSION, name) is None

@@ -78,7 +78,7 @@ async def test_a_file_goes_in_and_comes_out(
         accepted = (await client.receive()).accepted
         done = (await client.receive()).recorded
     assert (done.state, done.plaintext_bytes) == (COMPLETE, len(CONTENTS))
-    info = bench.node.manager.info(accepted.session_id)
+    info = await bench.node.manager.info(accepted.session_id)
     assert info.metadata.source_bytes == len(CONTENTS)
     assert info.metadata.source_modified_ns == MODIFIED_NS
     assert info.metadata.uid == os.getuid()
@@ -106,7 +106,7 @@ async def test_a_stream_is_acknowledged_and_read_through_a_pipe(
 ) -> None:
     await serve_data(bench)
     accepted = await record_stream(connect(bench.home.data_socket), frames, CONTENTS)
-    assert bench.node.manager.info(accepted.session_id).exit_status == 7
+    assert (await bench.node.manager.info(accepted.session_id)).exit_status == 7
     reading, writing = os.pipe()
     reader = asyncio.create_task(asyncio.to_thread(read_all, reading))
     client = connect(bench.home.data_socket)
@@ -157,8 +157,8 @@ async def test_a_lost_connection_interrupts_and_the_token_goes_on(
     accepted = await record_stream(client, frames, b"first ", finish=False)
     client.close()
     manager = bench.node.manager
-    await eventually(lambda: manager.info(accepted.session_id).state == INTERRUPTED)
-    assert manager.info(accepted.session_id).reason == "its client went away"
+    await eventually(lambda: accepted.session_id in manager.interrupted())
+    assert (await manager.info(accepted.session_id)).reason == "its client went away"
     again = connect(bench.home.data_socket)
     go_on = data_pb2.ContinueRecording(session_id=accepted.session_id, resume_token=accepted.resume_token)
     await again.send(data_pb2.ClientFrame(continue_recording=go_on))
@@ -167,7 +167,7 @@ async def test_a_lost_connection_interrupts_and_the_token_goes_on(
     assert (await again.receive()).acknowledged.position == 12
     await again.send(frames.finish)
     done = (await again.receive()).recorded
-    assert (done.plaintext_bytes, manager.info(accepted.session_id).gaps) == (12, 0)
+    assert (done.plaintext_bytes, (await manager.info(accepted.session_id)).gaps) == (12, 0)
 
 
 async def test_the_same_client_takes_over_from_a_connection_that_hangs(
@@ -190,7 +190,7 @@ async def test_a_stopped_node_interrupts_what_it_records(
     client = connect(bench.home.data_socket)
     accepted = await record_stream(client, frames, b"unfinished", finish=False)
     await data_server.stop()
-    info = bench.node.manager.info(accepted.session_id)
+    info = await bench.node.manager.info(accepted.session_id)
     assert (info.state, info.reason, info.plaintext_bytes) == (INTERRUPTED, "the node was stopped", 10)
     assert await client.is_closed()
     assert not bench.home.data_socket.exists()
@@ -214,7 +214,7 @@ async def test_a_file_that_was_changed_does_not_go_on(
         failure = (await client.receive()).failure
     assert failure.code == "Conflict"
     assert "changed" in failure.message
-    await eventually(lambda: manager.info(recording.session_id).state == INTERRUPTED)
+    await eventually(lambda: recording.session_id in manager.interrupted())
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ async def test_bad_first_frames_are_refused_by_name(
     assert failure.code == (code or "InvalidRecord.TOO_LARGE")
     assert failure.message
     assert await client.is_closed()
-    assert bench.node.manager.list() == []
+    assert (await bench.node.manager.list()) == []
 
 
 @pytest.mark.parametrize("header", [b"\0\x10\0\1", b"\xff\xff\xff\xff", b"\0\0\0\0"])
@@ -304,7 +304,7 @@ async def test_bad_pieces_interrupt_the_recording(
     accepted = (await client.receive()).accepted
     await client.send(frames.data(0, data))
     assert (await client.receive()).failure.code == "InvalidRecord.MALFORMED"
-    assert bench.node.manager.info(accepted.session_id).state == INTERRUPTED
+    assert (await bench.node.manager.info(accepted.session_id)).state == INTERRUPTED
 
 
 async def test_a_position_out_of_all_bounds_is_refused(
@@ -331,7 +331,7 @@ async def test_descriptors_that_are_no_files_are_refused(
         assert (await client.receive()).failure.code == "UsageError"
     for descriptor in (reading, writing, directory, write_only):
         os.close(descriptor)
-    assert bench.node.manager.list() == []
+    assert (await bench.node.manager.list()) == []
 
 
 async def test_outputs_that_cannot_be_written_safely_are_refused(
@@ -425,7 +425,9 @@ async def test_the_record_socket_only_records_and_knows_who_asks(
     assert accepted.metadata.uid == os.getuid()
     assert accepted.metadata.user not in ("liar", "")
     assert accepted.metadata.host == socket.gethostname()
-    kept_s = bench.node.manager.info(accepted.session_id).retain_until_s - accepted.started_ns // 10**9
+    kept_s = (
+        await bench.node.manager.info(accepted.session_id)
+    ).retain_until_s - accepted.started_ns // 10**9
     assert kept_s == 10 * 86400
     for refused in (
         data_pb2.ClientFrame(get=data_pb2.GetRecording(session_id=accepted.session_id)),
@@ -434,7 +436,7 @@ async def test_the_record_socket_only_records_and_knows_who_asks(
         other = connect(path)
         await other.send(refused)
         assert (await other.receive()).failure.code == "UsageError"
-    assert bench.node.manager.info(accepted.session_id).state == RECORDING
+    assert (await bench.node.manager.info(accepted.session_id)).state == RECORDING
 
 
 async def test_a_full_store_is_told_and_shows_in_health(
@@ -454,7 +456,7 @@ async def test_a_full_store_is_told_and_shows_in_health(
         position = frame.acknowledged.position
     assert frame.failure.code == "StoreFull"
     assert not bench.node.health.serving
-    info = bench.node.manager.info(accepted.session_id)
+    info = await bench.node.manager.info(accepted.session_id)
     assert info.state == INTERRUPTED
     assert position > 0
 
@@ -545,4 +547,4 @@ async def test_no_bytes_bring_the_server_down(
     registry = bench.node.metrics.registry
     await eventually(lambda: registry.get_sample_value("lucid_connections", {"socket": "data"}) == 0)
     assert "Traceback" not in bench.log.getvalue()
-    assert all(info.state != RECORDING for info in bench.node.manager.list())
+    assert all(info.state != RECORDING for info in (await bench.node.manager.list()))
