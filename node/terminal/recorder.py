@@ -10,6 +10,7 @@ Rules:
 - The plaintext of the recording is an asciicast (docs/terminal.md).
 """
 
+import gc
 import os
 import shlex
 import signal
@@ -177,6 +178,8 @@ def _run(
     except OSError as error:
         return NOT_EXECUTABLE, f"{argv[0]} cannot be executed: {error.strerror}"
     try:
+        # What was loaded until here stays: no collection shall look through it while somebody waits for an echo.
+        gc.freeze()
         if options.has_pty:
             terminal.enter_raw()
         loop = TerminalLoop(
