@@ -108,7 +108,6 @@ def make_unit(home: Home, passphrase_file: Path | None, directory: Path | None) 
         _MARK,
         "[Unit]",
         "Description=Lucid node",
-        "Documentation=man:systemd.service(5)",
         "After=local-fs.target",
         "",
         "[Service]",

@@ -156,7 +156,7 @@ def open_socket(path: Path, mode: int, group: int | None) -> socket.socket:
         finally:
             os.umask(before)
         if group is not None:
-            os.chown(path, -1, group)
+            _give_to_group(path, group)
         path.chmod(mode)
         listener.listen(BACKLOG)
         listener.setblocking(False)
@@ -167,6 +167,16 @@ def open_socket(path: Path, mode: int, group: int | None) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _give_to_group(path: Path, group: int) -> None:
+    try:
+        os.chown(path, -1, group)
+    except PermissionError as error:
+        raise LocalError(
+            f"the socket {path} cannot be given to the group {group}: {error.strerror}",
+            hint="Make the user of the node a member of the group.",
+        ) from error
 
 
 def _remove_stale(path: Path) -> None:

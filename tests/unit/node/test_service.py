@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -22,7 +23,7 @@ def passphrase(tmp_path: Path) -> Path:
 def test_systemd_takes_the_unit(
     home: Home, passphrase: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int
 ) -> None:
-    monkeypatch.setattr(service.os, "geteuid", lambda: user)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
     unit = make_unit(home, passphrase, tmp_path / "units")
     install_unit(unit)
     assert unit.is_system == (user == 0)
@@ -42,7 +43,7 @@ def test_systemd_takes_the_unit(
 def test_a_system_unit_runs_as_the_owner_of_the_home(
     home: Home, passphrase: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     text = make_unit(home, passphrase, None).text
     assert f"User={home.root.owner()}" in text
     assert f"ReadWritePaths={home.root}" in text

@@ -491,6 +491,16 @@ def test_a_socket_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
         open_socket(tmp_path / "missing" / "s", 0o600, None)
 
 
+def test_a_group_that_is_not_ours_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, user: int, group: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refuse)
+    with pytest.raises(LocalError, match="group") as caught:
+        open_socket(tmp_path / "s", 0o660, 4711)
+    assert "member" in caught.value.hint
+
+
 async def test_an_error_of_our_own_ends_one_connection_only(
     bench: Any, serve_data: Any, connect: Any, frames: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
