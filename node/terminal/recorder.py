@@ -178,7 +178,7 @@ def _run(
     except OSError as error:
         return NOT_EXECUTABLE, f"{argv[0]} cannot be executed: {error.strerror}"
     try:
-        # What was loaded until here stays: no collection shall look through it while somebody waits for an echo.
+        # What was loaded until here stays: no collection shall search it while somebody waits for an echo.
         gc.freeze()
         if options.has_pty:
             terminal.enter_raw()
