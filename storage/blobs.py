@@ -143,12 +143,12 @@ class FileBlobs:
             await self._offload.run(self._make_name_durable, path)
 
     def _write(self, path: str, parts: Sequence[bytes]) -> None:
-        temporary = f"{_UNFINISHED}/{path.rpartition('/')[2]}"
+        unfinished = f"{_UNFINISHED}/{path.rpartition('/')[2]}"
         renamed = durable = False
         try:
-            self._files.create(temporary, parts)
-            self._files.fsync(temporary)
-            self._files.rename(temporary, path)
+            self._files.create(unfinished, parts)
+            self._files.fsync(unfinished)
+            self._files.rename(unfinished, path)
             renamed = True
             self._make_name_durable(path)
             durable = True
@@ -157,7 +157,7 @@ class FileBlobs:
                 # The first failure is the one to report; what cannot be removed now is swept, or counted,
                 # at the next start.
                 with suppress(StoreError, FileNotFoundError):
-                    self._files.remove(path if renamed else temporary)
+                    self._files.remove(path if renamed else unfinished)
 
     def _make_name_durable(self, path: str) -> None:
         nearest, *above = get_ancestors(path)

@@ -16,7 +16,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kernel.errors import StoreError, StoreFull
@@ -139,11 +139,13 @@ class OsFiles:
 
 
 def _make_directory(path: Path) -> None:
+    """Makes a directory and those above it; may fail silently if somebody removes them meanwhile."""
     try:
         path.mkdir(mode=0o700, exist_ok=True)
     except FileNotFoundError:
         _make_directory(path.parent)
-        path.mkdir(mode=0o700, exist_ok=True)
+        with suppress(FileNotFoundError):
+            path.mkdir(mode=0o700, exist_ok=True)
 
 
 @contextmanager

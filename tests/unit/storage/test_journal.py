@@ -135,6 +135,23 @@ async def test_a_failed_first_append_leaves_no_file(make_rng: MakeRng, inline: I
         assert (await journal.read("a/s")).records == [(0, b"y")]
 
 
+async def test_what_a_failed_append_left_does_not_come_back_with_a_power_cut(
+    make_rng: MakeRng, inline: InlineOffload
+) -> None:
+    for seed in range(40):
+        files = MemoryFiles(make_rng(seed))
+        journal = await FileJournal.open(files, inline, Quota())
+        await journal.append("s", [b"before"])
+        await journal.sync("s")
+        files.faults.full_at = files.faults.operations
+        with pytest.raises(StoreFull):
+            await journal.append("s", [b"short", bytes(500)])
+        files.power_cut()
+        journal = await FileJournal.open(files, inline, Quota())
+        contents = await journal.read("s")
+        assert (contents.records, contents.torn_bytes) == ([(0, b"before")], 0)
+
+
 async def test_drops_and_appends_side_by_side(tmp_path: Path, threads: Offload) -> None:
     quota = Quota()
     journal = await FileJournal.open(OsFiles(tmp_path), threads, quota)

@@ -204,7 +204,7 @@ def test_a_directory_that_vanishes_before_use_is_made_again(
 
     def vanish(path: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
         real(path, mode, parents, exist_ok)
-        if left[0] and path.name == "d":
+        if left[0] and path.name in ("d", "e"):
             left[0] -= 1
             path.rmdir()
 
@@ -217,6 +217,9 @@ def test_a_directory_that_vanishes_before_use_is_made_again(
     files.create("b", [b"y"])
     files.rename("b", "d/b")
     assert files.read("d/b") == b"y"
+    left[0] = 5
+    files.append("e/d/a", [b"z"])
+    assert files.read("e/d/a") == b"z"
     left[0] = 10**6
     files.remove("d/b")
     files.remove_dir("d")

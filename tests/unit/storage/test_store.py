@@ -225,6 +225,16 @@ async def test_setting_an_index_aside_overwrites_nothing_even_when_killed(make_r
         assert contents == {b"data 0", b"lock 0", b"data 1", b"lock 1"}
 
 
+async def test_an_index_that_was_set_aside_stays_there(make_rng: MakeRng) -> None:
+    for seed in range(20):
+        files = MemoryFiles(make_rng(seed))
+        files.create("index/data.mdb", [b"data"])
+        files.fsync("index/data.mdb")
+        set_index_aside(files)
+        files.power_cut()
+        assert files.paths() == ["index-aside-1.data.mdb"]
+
+
 async def test_on_a_disk(tmp_path: Path) -> None:
     directory = tmp_path / "store"
     store = await open_disk_store(directory, INLINE, tables=TABLES, quota_bytes=1 << 30)
