@@ -79,9 +79,6 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     config, problems = load_shell_config(environ)
     for problem in problems:
         _say(f"{problem}{' ' + problem.hint if problem.hint else ''}")
-    if problems and config.on_recording_failure == "stop":
-        _say("the configuration is broken, and says that nothing may run unrecorded; tell the administrator")
-        return 1
     if _is_this(config.shell):
         _say(f"the shell behind this one is set to {config.shell}, which is this one; tell the administrator")
         return 1

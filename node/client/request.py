@@ -1,9 +1,9 @@
 """What every recording says about itself at its start."""
 
+import contextlib
 import os
 import pwd
 import socket
-import sys
 from dataclasses import dataclass
 
 from kernel.errors import UsageError
@@ -36,7 +36,10 @@ def describe_origin() -> Metadata:
     except KeyError:
         user = str(uid)
     return Metadata(
-        user=user, host=socket.gethostname(), tty=_get_terminal(), term=os.environ.get("TERM", "")
+        user=clean_text(user),
+        host=clean_text(socket.gethostname()),
+        tty=_get_terminal(),
+        term=clean_text(os.environ.get("TERM", "")),
     )
 
 
@@ -73,7 +76,7 @@ def clean_text(text: str) -> str:
 
 
 def _get_terminal() -> str:
-    for stream in (sys.__stdin__, sys.__stdout__, sys.__stderr__):
-        if stream is not None and stream.isatty():
-            return os.ttyname(stream.fileno())
+    for descriptor in range(3):
+        with contextlib.suppress(OSError):  # closed, no terminal, or one that has no name here
+            return os.ttyname(descriptor)
     return ""

@@ -122,7 +122,7 @@ class Child:
         attributes: list[Any] | None,
     ) -> "subprocess.Popen[bytes]":
         self._master, slave = os.openpty()
-        self._terminal_name = os.ttyname(slave)
+        self._terminal_name = _get_name(slave)
         self.outputs[self._master] = 1
         self.input = self._master
         try:
@@ -245,6 +245,13 @@ class Child:
 
     def _get_local_flags(self) -> int:
         return int(termios.tcgetattr(self._master)[_LOCAL_FLAGS])
+
+
+def _get_name(terminal: int) -> str:
+    try:
+        return os.ttyname(terminal)
+    except OSError:  # as in a container without /dev/pts
+        return ""
 
 
 def _take_terminal() -> None:

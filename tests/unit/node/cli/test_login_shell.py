@@ -112,8 +112,11 @@ def test_a_broken_configuration(daemon: ScriptedDaemon) -> None:
     assert done.stdout == b"ran\n"
     assert b'there is no setting "shel" Did you mean "shell"?' in done.stderr.replace(b"\n", b" ")
     assert daemon.session.finish  # what is right in it counts: it was recorded
+    # Of this one only the policy can be known, and the default socket does not answer.
     done = run_shell(write_config(daemon, 'on_recording_failure = "stop"\n[['), "-c", "echo ran")
     assert (done.stdout, done.returncode) == (b"", 1)
+    assert b"is no TOML" in done.stderr
+    assert b"cannot be recorded" in done.stderr
 
 
 def test_arguments_that_mean_nothing_are_refused(daemon: ScriptedDaemon) -> None:

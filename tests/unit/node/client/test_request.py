@@ -27,7 +27,9 @@ def test_names_that_are_no_text() -> None:
         build_request(RecordRequest(tags=("\udcff",)), session_pb2.Metadata())
 
 
-def test_origin() -> None:
+def test_origin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "\udcff")
     metadata = describe_origin()
+    assert metadata.term == "\ufffd"
     assert metadata.user
     assert metadata.host
