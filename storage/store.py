@@ -4,7 +4,7 @@
     index/            records
     blobs/            sealed chunks
     journal/          streams
-    index-aside-<n>.* indexes that were replaced by a rebuilt one
+    index-aside-<n>/  indexes that were replaced by a rebuilt one
 
 Rules:
 - Opening checks, in this order: version, soundness of the index, completeness of the index; then it migrates.
@@ -31,6 +31,8 @@ INDEX_DIRECTORY = "index"
 RESERVED_STREAMS = frozenset({"facts", "tombstones"})
 
 _COMPLETE = b"complete"
+_NOTE_FILE = "README"
+_NOTE = b"An index that was replaced by one made from the journals. Nothing uses it any more.\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,22 +144,26 @@ async def open_store(
 
 
 def set_index_aside(files: Files) -> str | None:
-    """Moves all files of the index away, to new names. Durable on return; blocking.
+    """Moves all files of the index into a directory of their own. Durable on return; blocking.
 
-    They go into the directory of the store itself: a new one might be lost, with all that was moved into it.
+    The directory is durable, with a note in it, before anything is moved there: it cannot be lost with what it
+    was given.
 
     Returns:
-        What their new names begin with; None if there was no index.
+        Name of that directory; None if there was no index.
     """
     names = [name for name in files.list_dir(INDEX_DIRECTORY) if not name.endswith("/")]
     if not names:
         return None
     taken = files.list_dir("")
-    prefixes = (f"index-aside-{number}." for number in itertools.count(1))
-    aside = next(prefix for prefix in prefixes if not any(name.startswith(prefix) for name in taken))
+    aside = next(name for n in itertools.count(1) if (name := f"index-aside-{n}") + "/" not in taken)
+    files.create(f"{aside}/{_NOTE_FILE}", [_NOTE])
+    files.fsync(f"{aside}/{_NOTE_FILE}")
+    for directory in (aside, ""):
+        files.fsync_dir(directory)
     for name in names:
-        files.rename(f"{INDEX_DIRECTORY}/{name}", aside + name)
-    for directory in ("", INDEX_DIRECTORY):
+        files.rename(f"{INDEX_DIRECTORY}/{name}", f"{aside}/{name}")
+    for directory in (aside, INDEX_DIRECTORY):
         files.fsync_dir(directory)
     return aside
 
