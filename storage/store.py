@@ -146,8 +146,8 @@ async def open_store(
 def set_index_aside(files: Files) -> str | None:
     """Moves all files of the index into a directory of their own. Durable on return; blocking.
 
-    The directory is durable, with a note in it, before anything is moved there: it cannot be lost with what it
-    was given.
+    The directory is durable, with a note in it, before anything is moved there: it cannot be lost with what
+    it was given.
 
     Returns:
         Name of that directory; None if there was no index.
