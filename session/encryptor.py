@@ -25,6 +25,8 @@ MAGIC = b"LUCK"
 VERSION = 1
 ZSTD_LEVEL = 3
 MIN_PADDED_BYTES = 16 << 10
+# Level 3 with tables that stay in a core's cache: 30 % faster for 0.2 % of the size (docs/adr/0006).
+_ZSTD_PARAMETERS = zstandard.ZstdCompressionParameters.from_level(ZSTD_LEVEL, hash_log=16, chain_log=15)
 
 _HEADER = struct.Struct(">4sBBH16sI24s32s")
 _INNER = struct.Struct(">BII")
@@ -62,15 +64,15 @@ class ChunkHeader:
         )
 
 
-def decode_header(blob: bytes) -> ChunkHeader:
-    """Reads the header at the beginning of a blob.
+def decode_header(encoded: bytes) -> ChunkHeader:
+    """Reads the header of a chunk: the first `HEADER_BYTES` of its blob.
 
     Raises:
         InvalidRecord: it is none, or of an unknown version.
     """
-    if len(blob) < HEADER_BYTES:
+    if len(encoded) != HEADER_BYTES:
         raise InvalidRecord(Reason.MALFORMED, "the chunk is shorter than its header")
-    magic, version, flags, reserved, session_id, index, nonce, commitment = _HEADER.unpack_from(blob)
+    magic, version, flags, reserved, session_id, index, nonce, commitment = _HEADER.unpack(encoded)
     if magic != MAGIC:
         raise InvalidRecord(Reason.MALFORMED, "the bytes are no chunk")
     if version != VERSION:
@@ -94,7 +96,8 @@ MAX_BLOB_BYTES = OVERHEAD_BYTES + compute_padded_bytes(MAX_CHUNK_BYTES + _INNER.
 
 def pack(plaintext: bytes) -> bytes:
     """Compresses where that helps, and pads."""
-    codec, content = _ZSTD, zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(plaintext)
+    compressor = zstandard.ZstdCompressor(compression_params=_ZSTD_PARAMETERS)
+    codec, content = _ZSTD, compressor.compress(plaintext)
     if len(content) >= len(plaintext):
         codec, content = _RAW, plaintext
     used = _INNER.size + len(content)
@@ -102,7 +105,7 @@ def pack(plaintext: bytes) -> bytes:
     return b"".join((_INNER.pack(codec, len(content), len(plaintext)), content, padding))
 
 
-def unpack(inner: bytes) -> bytes:
+def unpack(inner: bytes) -> bytes | memoryview:
     """Undoes `pack`. Bounded: nothing larger than a chunk is ever produced.
 
     Raises:
@@ -118,7 +121,7 @@ def unpack(inner: bytes) -> bytes:
         raise InvalidRecord(Reason.MALFORMED, "the padding of the chunk is wrong")
     content = memoryview(inner)[_INNER.size : end]
     if codec == _RAW and content_bytes == plaintext_bytes:
-        return bytes(content)
+        return content
     if codec != _ZSTD or not plaintext_bytes:
         raise InvalidRecord(Reason.MALFORMED, "the chunk has an unknown codec")
     return _decompress(content, plaintext_bytes)
@@ -168,8 +171,10 @@ def encrypt_chunk(
     return EncryptedChunk(header, aead.encrypt(key, nonce, pack(plaintext), header))
 
 
-def decrypt_chunk(secret: bytes, session_id: bytes, index: int, blob: bytes) -> tuple[bytes, ChunkFlag]:
-    """Opens a blob that must be chunk `index` of this session.
+def decrypt_chunk(
+    secret: bytes, session_id: bytes, index: int, encoded_header: bytes, ciphertext: bytes
+) -> tuple[bytes | memoryview, ChunkFlag]:
+    """Opens the blob `encoded_header` ‖ `ciphertext`, which must be chunk `index` of this session.
 
     Returns:
         Its plaintext and its flags.
@@ -177,15 +182,15 @@ def decrypt_chunk(secret: bytes, session_id: bytes, index: int, blob: bytes) -> 
     Raises:
         InvalidRecord: it is damaged, of another session, of another place, or under another key.
     """
-    header = decode_header(blob)
+    header = decode_header(encoded_header)
     if header.session_id != session_id:
         raise InvalidRecord(Reason.WRONG_SESSION, "the chunk belongs to another session")
     if header.index != index:
         raise InvalidRecord(Reason.WRONG_INDEX, f"the chunk is number {header.index}, not {index}")
-    if len(blob) > MAX_BLOB_BYTES:
-        raise InvalidRecord(Reason.TOO_LARGE, f"the chunk has {len(blob)} bytes")
+    if len(ciphertext) > MAX_BLOB_BYTES - HEADER_BYTES:
+        raise InvalidRecord(Reason.TOO_LARGE, f"the chunk has {len(ciphertext)} bytes")
     key, commitment = _derive_keys(secret, session_id, index)
     if header.commitment != commitment:
         raise InvalidRecord(Reason.NOT_DECRYPTABLE, "the chunk was encrypted under another session secret")
-    inner = aead.decrypt(key, header.nonce, blob[HEADER_BYTES:], blob[:HEADER_BYTES])
+    inner = aead.decrypt(key, header.nonce, ciphertext, encoded_header)
     return unpack(inner), header.flags

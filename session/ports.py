@@ -26,7 +26,7 @@ class Sink(Protocol):
         """See the class."""
         ...
 
-    async def write(self, offset: int, data: bytes) -> None:
+    async def write(self, offset: int, data: bytes | memoryview) -> None:
         """Writes all of `data` at `offset` bytes from the start."""
         ...
 

@@ -22,7 +22,7 @@ class SessionPreset:
         sync_every_s: live frames are made durable at least so often (operational).
         checkpoint_every_s: a live session that changed is checkpointed at least so often (operational).
         chunks_in_flight: chunks of all sessions that are in memory at once (operational): with the work on
-            each, about four times `chunk_bytes` of memory per chunk.
+            each, up to three times `chunk_bytes` of memory per chunk.
         max_recordings: sessions that may be recorded at the same time (operational).
     """
 
@@ -30,7 +30,7 @@ class SessionPreset:
     seal_after_s: float = 30.0
     sync_every_s: float = 1.0
     checkpoint_every_s: float = 5.0
-    chunks_in_flight: int = 4
+    chunks_in_flight: int = 6
     max_recordings: int = 64
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from kernel.errors import InvalidRecord, LucidError, NotFound, Reason, StoreDama
 from lucid.v1 import data_pb2, session_pb2
 from session.access import RecorderKeys, load_secret
 from session.catalog import Catalog
-from session.encryptor import ChunkFlag, decrypt_chunk
+from session.encryptor import HEADER_BYTES, ChunkFlag, decrypt_chunk
 from session.live_tail import decrypt_frame, derive_frame_key, list_tails
 from session.merkle_builder import compute_blob_id
 from session.ports import SessionPorts, Sink
@@ -148,7 +148,7 @@ class Copier:
     async def _copy_chunk(
         self, entry: session_pb2.ChunkEntry, skip: int, offset: int, after: Awaitable[None] | None
     ) -> None:
-        plaintext = b""
+        plaintext: bytes | memoryview = b""
         if entry.chunk_id:
             try:
                 plaintext = await self._read_chunk(entry)
@@ -158,16 +158,17 @@ class Copier:
             await after
         await self._sink.write(offset, plaintext[skip:])
 
-    async def _read_chunk(self, entry: session_pb2.ChunkEntry) -> bytes:
+    async def _read_chunk(self, entry: session_pb2.ChunkEntry) -> bytes | memoryview:
         try:
-            blob = await self._ports.blobs.read(entry.chunk_id)
+            header = await self._ports.blobs.read(entry.chunk_id, 0, HEADER_BYTES)
+            ciphertext = await self._ports.blobs.read(entry.chunk_id, HEADER_BYTES)
         except NotFound as error:
             raise StoreDamaged(f"chunk {entry.index} is missing") from error
         if self._secret is None:
-            await self._ports.offload.run(check_chunk, entry.index, entry.chunk_id, blob)
+            await self._ports.offload.run(check_chunk, entry.index, entry.chunk_id, header, ciphertext)
             return b""
         plaintext, flags = await self._ports.offload.run(
-            open_chunk, self._secret, self._session_id, entry.index, entry.chunk_id, blob
+            open_chunk, self._secret, self._session_id, entry.index, entry.chunk_id, header, ciphertext
         )
         if len(plaintext) != entry.plaintext_bytes or flags != ChunkFlag(entry.flags):
             raise InvalidRecord(Reason.NOT_CONSISTENT, "the index tells of another chunk")
@@ -215,23 +216,23 @@ class Copier:
             self.findings.append(finding)
 
 
-def check_chunk(index: int, chunk_id: bytes, blob: bytes) -> None:
-    """Checks a blob against its chunk ID.
+def check_chunk(index: int, chunk_id: bytes, header: bytes, ciphertext: bytes) -> None:
+    """Checks the blob `header` ‖ `ciphertext` against its chunk ID.
 
     Raises:
         InvalidRecord: the blob is another one.
     """
-    if compute_blob_id(blob) != chunk_id:
+    if compute_blob_id(ciphertext, header) != chunk_id:
         raise InvalidRecord(Reason.WRONG_HASH, f"chunk {index} is not what was signed")
 
 
 def open_chunk(
-    secret: bytes, session_id: bytes, index: int, chunk_id: bytes, blob: bytes
-) -> tuple[bytes, ChunkFlag]:
+    secret: bytes, session_id: bytes, index: int, chunk_id: bytes, header: bytes, ciphertext: bytes
+) -> tuple[bytes | memoryview, ChunkFlag]:
     """Checks a blob against its chunk ID and decrypts it: the work that needs a processor.
 
     Raises:
         InvalidRecord: the blob is damaged or not this chunk.
     """
-    check_chunk(index, chunk_id, blob)
-    return decrypt_chunk(secret, session_id, index, blob)
+    check_chunk(index, chunk_id, header, ciphertext)
+    return decrypt_chunk(secret, session_id, index, header, ciphertext)

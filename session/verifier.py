@@ -35,7 +35,7 @@ class NullSink:
 
     random_access = True
 
-    async def write(self, offset: int, data: bytes) -> None:
+    async def write(self, offset: int, data: bytes | memoryview) -> None:
         """Forgets `data`."""
 
 

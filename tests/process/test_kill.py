@@ -1,7 +1,8 @@
 """A real daemon on a real disk, killed by SIGKILL at a chosen operation on its files, and started again.
 
-Every operation of the journals and blobs is a step of the write path; the simulated disk of tests/scenarios takes
-all of them, here a handful (all of them with `-m slow`) show that the real system calls, LMDB and the client agree.
+Every operation on journals and blobs is a step of the write path, counted from the first bytes
+recorded. The simulated disk of tests/scenarios takes all of them; here a handful (all of them with `-m slow`) show that
+the real system calls, LMDB and the client agree.
 """
 
 import json
@@ -22,11 +23,12 @@ import node.daemon
 
 class KillingFiles:
     def __init__(self, files):
-        self._files, self._left = files, {steps}
+        self._files, self._left, self._armed = files, {steps}, False
 
     def __getattr__(self, name):
         def call(*arguments):
-            if name in ("read", "size", "list_dir"):
+            self._armed = self._armed or "/tail-" in arguments[0] or name == "create"
+            if not self._armed or name in ("read", "size", "list_dir"):
                 return getattr(self._files, name)(*arguments)
             self._left -= 1
             if self._left == 0 and {before}:
@@ -72,16 +74,10 @@ def kill_while_recording(place: Any, source: str, killer: str, data: bytes) -> N
     daemon = place.start_ready(code=killer)
     path = place.root / "input"
     path.write_bytes(data)
-    if source == "file":
-        client = start_client(place, str(path))
-        stdin = b""
-    else:
-        client = start_client(place, "-")
-        stdin = data
+    client = start_client(place, str(path) if source == "file" else "-")
     try:
+        feeder = subprocess.Popen(["cat", path], stdout=client.stdin) if source == "stream" else None
         if client.stdin is not None:
-            # The client reads on only as far as the daemon acknowledges, so feed it from a thread of its own.
-            feeder = subprocess.Popen(["cat", path], stdout=client.stdin) if stdin else None
             client.stdin.close()
             client.stdin = None
         daemon.process.wait(60)

@@ -98,7 +98,7 @@ class BytesSink:
     random_access: bool = True
     data: bytearray = field(default_factory=bytearray)
 
-    async def write(self, offset: int, data: bytes) -> None:
+    async def write(self, offset: int, data: bytes | memoryview) -> None:
         if len(self.data) < offset + len(data):
             self.data.extend(bytes(offset + len(data) - len(self.data)))
         self.data[offset : offset + len(data)] = data

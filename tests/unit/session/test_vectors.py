@@ -17,7 +17,7 @@ from lucid.v1.identity_pb2 import Signed
 from session.access import decrypt_message, encrypt_message
 from session.checkpoint import CheckpointSeries, compute_checkpoint_hash, compute_tail_hash, hash_frame
 from session.control_policy import compute_policy_hash, decode_policy
-from session.encryptor import ChunkFlag, compute_padded_bytes, decrypt_chunk, encrypt_chunk
+from session.encryptor import HEADER_BYTES, ChunkFlag, compute_padded_bytes, decrypt_chunk, encrypt_chunk
 from session.live_tail import decrypt_frame, derive_frame_key, encrypt_frame
 from session.manifest import compute_manifest_hash, decode_manifest
 from session.merkle_builder import build_session_tree, compute_blob_id, compute_chunk_id, compute_chunk_leaves
@@ -51,6 +51,10 @@ def expect(case: Any, attempt: Callable[[], object]) -> None:
     assert caught.value.reason == Reason[case["reason"]]
 
 
+def split(blob: bytes) -> tuple[bytes, bytes]:
+    return blob[:HEADER_BYTES], blob[HEADER_BYTES:]
+
+
 def build_blob(case: Any) -> bytes:
     """A refused chunk: given, or another one with edits, cut or filled up with zeros."""
     if "blob" in case:
@@ -82,7 +86,7 @@ def test_padded_lengths() -> None:
 @pytest.mark.parametrize("case", CHUNK["valid"], ids=names(CHUNK["valid"]))
 def test_chunks(case: Any) -> None:
     blob, plaintext, flags = BLOBS[case["name"]], bytes.fromhex(case["plaintext"]), ChunkFlag(case["flags"])
-    assert decrypt_chunk(SECRET, SESSION, case["index"], blob) == (plaintext, flags)
+    assert decrypt_chunk(SECRET, SESSION, case["index"], *split(blob)) == (plaintext, flags)
     assert compute_blob_id(blob).hex() == case["chunk_id"]
     made = encrypt_chunk(SECRET, SESSION, case["index"], flags, bytes.fromhex(case["nonce"]), plaintext)
     assert made.header + made.ciphertext == blob
@@ -90,7 +94,7 @@ def test_chunks(case: Any) -> None:
 
 @pytest.mark.parametrize("case", CHUNK["refused"], ids=names(CHUNK["refused"]))
 def test_refused_chunks(case: Any) -> None:
-    expect(case, lambda: decrypt_chunk(SECRET, SESSION, 0, build_blob(case)))
+    expect(case, lambda: decrypt_chunk(SECRET, SESSION, 0, *split(build_blob(case))))
 
 
 def test_trees() -> None:
