@@ -75,6 +75,7 @@ async def open_home(
             offload_io,
             tables=tables.TABLES,
             quota_bytes=config.quota or None,
+            reserved_streams=tables.SMALL_FACTS,
             rebuild=rebuild,
             wrap_files=lambda files: MeteredFiles(wrap_files(files), meter),
         )

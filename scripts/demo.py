@@ -11,6 +11,7 @@ import os
 import pty
 import random
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 LUCID = str(Path(sys.executable).with_name("lucid-node"))
 MIB = 1 << 20
@@ -52,15 +54,23 @@ class Demo:
     def command(self, *words: str) -> list[str]:
         return [LUCID, "--home", str(self.home), *words]
 
-    def run(self, *words: str, expect: int = 0) -> str:
-        print(f"  {DIM}$ lucid-node {' '.join(words)}{OFF}", flush=True)
+    def run(self, *words: str, expect: int = 0, quiet: bool = False) -> str:
+        if not quiet:
+            shown = shlex.join(word for word in words if word != "--json").replace(f"{self.folder}/", "")
+            print(f"  {DIM}$ lucid-node {shown}{OFF}", flush=True)
         done = subprocess.run(self.command(*words), capture_output=True, text=True, check=False)
         if done.returncode != expect:
             sys.exit(f"exit status {done.returncode}, expected {expect}\n{done.stdout}{done.stderr}")
         return done.stdout
 
-    def run_json(self, *words: str, expect: int = 0) -> dict:
-        return json.loads(self.run(*words, "--json", expect=expect))
+    def run_json(self, *words: str, expect: int = 0, quiet: bool = False) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.run(*words, "--json", expect=expect, quiet=quiet))
+        return document
+
+    def find(self, name: str) -> dict[str, Any]:
+        """The session of that name as `session list` shows it; empty if it is not there yet."""
+        sessions = self.run_json("session", "list", "--search", name, quiet=True)["sessions"]
+        return dict(sessions[0]) if sessions else {}
 
     def start_node(self) -> None:
         begin = time.monotonic()
@@ -167,12 +177,12 @@ def record_terminal(demo: Demo) -> str:
     demo.start_node()
     typist.type("echo after it came back; exit 7")
     check("the shell's own exit status (7) is returned", typist.end() == 7)
-    session = json.loads(demo.run("session", "list", "--search", "demo shell", "--json"))["sessions"][0]
+    session = demo.find("demo shell")
     check("the session is complete", session["state"] == "complete")
     text = demo.run("session", "get", session["session_id"], "-")
     for line in ("before the node dies", "while the node is dead", "after it came back"):
         check(f"recorded: “{line}”", line in text)
-    return session["session_id"]
+    return str(session["session_id"])
 
 
 def record_file(demo: Demo) -> str:
@@ -200,7 +210,7 @@ def record_file(demo: Demo) -> str:
     check("the client went on by itself where the node had stopped", done["state"] == "complete")
     demo.figures.append(("recorded, with the node killed and restarted", f"{size / seconds / 1e6:.0f} MB/s"))
     demo.figures.append(("stored for 100 bytes of input", f"{100 * done['stored_bytes'] / size:.0f} bytes"))
-    return done["session_id"]
+    return str(done["session_id"])
 
 
 def kill_client(demo: Demo) -> None:
@@ -212,20 +222,17 @@ def kill_client(demo: Demo) -> None:
     assert client.stdin is not None
     client.stdin.write(b"evidence " * 100_000)
     client.stdin.flush()
-    while True:
-        sessions = json.loads(demo.run("session", "list", "--search", "cut off", "--json"))["sessions"]
-        if sessions and sessions[0]["checkpoints"]:
-            break
-        time.sleep(0.5)
+    while not (session := demo.find("cut off")).get("checkpoints"):
+        time.sleep(0.2)
+    session_id = session["session_id"]
     client.kill()
     client.wait()
     client.stdin.close()
     show(f"kill -9 {client.pid}")
-    session_id = sessions[0]["session_id"]
-    while demo.run_json("session", "show", session_id)["state"] != "interrupted":
+    while demo.run_json("session", "show", session_id, quiet=True)["state"] != "interrupted":
         time.sleep(0.1)
     demo.run("session", "recover", session_id)
-    info = demo.run_json("session", "show", session_id)
+    info = demo.run_json("session", "show", session_id, quiet=True)
     check("it is complete, and its gap is marked", info["state"] == "complete" and info["gaps"] == 1)
     check("it verifies", demo.run_json("session", "verify", session_id)["valid"])
     check("it is readable", demo.run("session", "get", session_id, "-").startswith("evidence evidence"))
@@ -305,7 +312,7 @@ def tell(demo: Demo) -> None:
     tamper(demo, file)
     play(demo, terminal)
     say("Figures")
-    status = demo.run_json("status")
+    status = demo.run_json("status", quiet=True)
     demo.figures.append(
         ("blobs and journals on disk", f"{(status['blob_bytes'] + status['journal_bytes']) >> 20} MiB")
     )

@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from kernel import aead
 from kernel.domains import Domain, Label
-from kernel.errors import Conflict, InvalidRecord, Locked, LucidError, NotFound, StoreDamaged, UsageError
+from kernel.errors import Conflict, InvalidRecord, LucidError, NotFound, StoreDamaged, UsageError
 from lucid.v1 import control_pb2, data_pb2, session_pb2
 from session import tables
 from session.access import (
@@ -30,14 +30,13 @@ from session.access import (
 )
 from session.catalog import Catalog, describe_tombstone, matches
 from session.control_policy import ControlPolicy
-from session.encryptor import HEADER_BYTES, decode_header
-from session.erasure import erase, finish_erasures, is_expired
+from session.erasure import erase, is_expired
 from session.ledger import Ledger
 from session.ports import SessionPorts, Sink
 from session.preset import SessionPreset
 from session.reader import OnProgress, Reader
 from session.recording import Recorder, Recording
-from session.recovery import rebuild_session, recover_tail
+from session.recovery import Recovery
 from session.verifier import Verifier
 
 TOKEN_BYTES = 32
@@ -82,34 +81,12 @@ class SessionManager:
         self._opening = 0
         self._ledgers: WeakValueDictionary[bytes, Ledger] = WeakValueDictionary()
         self._locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+        self._recovery = Recovery(self._recorder, self._catalog, self._ledger)
         self.problems: list[str] = []
 
     async def start(self) -> None:
         """Makes whole what a killed process left: sessions that were being recorded are interrupted now."""
-        self.problems = await finish_erasures(self._ports, self._catalog)
-        damaged: list[bytes] = []
-        rows = dict(self._catalog.rows(damaged))
-        self._ports.records.scan(tables.CHUNKS, damaged=damaged)
-        self._ports.records.scan(tables.CHECKPOINTS, damaged=damaged)
-        in_need = {key[:16]: None for key in damaged}
-        journaled = {
-            session_id: None
-            for stream in self._ports.journal.streams()
-            if (session_id := tables.parse_session_stream(stream)) is not None
-        }
-        for session_id in sorted({**journaled, **rows}):
-            row = rows.get(session_id)
-            try:
-                if session_id in in_need:
-                    found = await rebuild_session(self._ports, session_id)
-                    self.problems += [f"session {session_id.hex()}: {what}" for what in found]
-                    row = self._catalog.row(session_id)
-                damaged_facts = await self._recover(session_id, row)
-                self.problems += [f"session {session_id.hex()}: {what}" for what in damaged_facts]
-            except LucidError as error:
-                self.problems.append(f"session {session_id.hex()}: {error}")
-        if not self.problems:
-            await self._sweep_orphans()
+        self.problems = await self._recovery.run()
 
     async def stop(self) -> None:
         """Interrupts every running recording, after syncing it."""
@@ -182,7 +159,7 @@ class SessionManager:
 
     async def _continue(self, session_id: bytes, resume_token: bytes | None) -> Recording:
         ledger = self._ledger(session_id)
-        entries = await self._settle(ledger)
+        entries = await self._recovery.settle(ledger)
         opened = ledger.known_row.opened
         secret = await load_secret(self._ports.journal, self._keys, session_id)
         metadata = decrypt_message(secret, Label.METADATA, session_id, opened.metadata, session_pb2.Metadata)
@@ -211,7 +188,7 @@ class SessionManager:
 
     async def _finalize(self, session_id: bytes) -> None:
         ledger = self._ledger(session_id)
-        entries = await self._settle(ledger)
+        entries = await self._recovery.settle(ledger)
         row = ledger.known_row
         secret = await load_secret(self._ports.journal, self._keys, session_id)
         recording = Recording(self._recorder, ledger, entries, secret, b"", session_pb2.Metadata())
@@ -318,7 +295,7 @@ class SessionManager:
                 raise Conflict("a session that is being recorded cannot be deleted")
             row = self._catalog.row(session_id)
             if row.state == session_pb2.STATE_RECORDING:
-                await self._recover(session_id, row)
+                await self._recovery.recover(session_id, row)
             self._ledgers.pop(session_id, None)
             return await erase(self._ports, self._catalog, session_id)
 
@@ -376,61 +353,6 @@ class SessionManager:
             yield
         finally:
             self._opening -= 1
-
-    async def _settle(self, ledger: Ledger) -> Sequence[session_pb2.ChunkEntry]:
-        """Catches a ledger up and seals left-over frames; returns the chunks of the session."""
-        await ledger.catch_up()
-        await recover_tail(self._recorder, ledger, self._entries(ledger))
-        return self._entries(ledger)
-
-    def _entries(self, ledger: Ledger) -> Sequence[session_pb2.ChunkEntry]:
-        return self._catalog.chunks(ledger.session_id, ledger.known_row.chunk_count)
-
-    async def _recover(self, session_id: bytes, row: session_pb2.SessionRow | None) -> Sequence[str]:
-        """Brings one session in order at a start; returns what is damaged in its journal."""
-        facts_bytes = self._ports.journal.size(tables.facts_stream(session_id))
-        if row is not None and row.state == session_pb2.STATE_COMPLETE and row.facts_bytes == facts_bytes:
-            return ()
-        ledger = self._ledger(session_id)
-        seen_ns = row.last_change_ns if row else 0
-        damaged = await ledger.catch_up()
-        if ledger.row is None:
-            if not damaged:  # its opening was never durable: nobody was told of it
-                await self._ports.journal.drop(tables.facts_stream(session_id))
-                await self._ports.journal.drop(tables.secret_stream(session_id))
-            return damaged
-        with suppress(Locked):
-            await recover_tail(self._recorder, ledger, self._entries(ledger))
-        if ledger.row.state == session_pb2.STATE_RECORDING:
-            interrupted = session_pb2.Interrupted(
-                time_ns=self._ports.clock.wall_ns(),
-                reason="the node stopped while it was being recorded",
-                last_seen_ns=seen_ns or ledger.row.opened.started_ns,
-            )
-            await ledger.record(session_pb2.Fact(interrupted=interrupted))
-        return damaged
-
-    async def _sweep_orphans(self) -> None:
-        """Removes blobs that were stored and never committed: their chunk is not, or is another blob."""
-        known = {
-            session_pb2.ChunkEntry.FromString(value).chunk_id: None
-            for _, value in self._ports.records.scan(tables.CHUNKS)
-        }
-        orphans = []
-        for blob_id in self._ports.blobs.ids():
-            if blob_id in known:
-                continue
-            try:
-                header = decode_header(await self._ports.blobs.read(blob_id, 0, HEADER_BYTES))
-                self._check_known(header.session_id)
-            except (InvalidRecord, NotFound):
-                continue  # not ours to judge: `doctor` shows it
-            orphans.append(blob_id)
-        await self._ports.blobs.remove(orphans)
-
-    def _check_known(self, session_id: bytes) -> None:
-        if self._catalog.tombstone(session_id) is None:
-            self._catalog.row(session_id)
 
     async def _report(self, session_id: bytes, finding: data_pb2.Finding) -> None:
         """Keeps what is wrong with a session, once."""

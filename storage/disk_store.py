@@ -18,6 +18,7 @@ async def open_disk_store(
     *,
     tables: Sequence[str],
     quota_bytes: int | None = None,
+    reserved_streams: frozenset[str] = frozenset(),
     rebuild: bool = False,
     wrap_files: Callable[[Files], Files] = lambda files: files,
 ) -> Store:
@@ -28,6 +29,7 @@ async def open_disk_store(
         offload: where blocking work runs.
         tables: names of the tables of the index.
         quota_bytes: see `open_store`.
+        reserved_streams: see `open_store`.
         rebuild: see `open_store`.
         wrap_files: takes the files of the store and gives those to use: measured ones, or ones with faults.
 
@@ -39,7 +41,14 @@ async def open_disk_store(
     def open_index(new: bool) -> OpenedIndex:
         return _open_index(directory / INDEX_DIRECTORY, (*tables, META), new)
 
-    return await open_store(wrap_files(files), offload, open_index, quota_bytes=quota_bytes, rebuild=rebuild)
+    return await open_store(
+        wrap_files(files),
+        offload,
+        open_index,
+        quota_bytes=quota_bytes,
+        reserved_streams=reserved_streams,
+        rebuild=rebuild,
+    )
 
 
 def _make_directory(directory: Path) -> OsFiles:

@@ -28,7 +28,6 @@ from storage.record_format import REBUILD_HINT
 
 META = "meta"
 INDEX_DIRECTORY = "index"
-RESERVED_STREAMS = frozenset({"facts", "tombstones"})
 
 _COMPLETE = b"complete"
 _NOTE_FILE = "README"
@@ -102,7 +101,7 @@ async def open_store(
     open_index: OpenIndex,
     *,
     quota_bytes: int | None = None,
-    reserved_streams: frozenset[str] = RESERVED_STREAMS,
+    reserved_streams: frozenset[str] = frozenset(),
     rebuild: bool = False,
     schema: schemas.Schema = schemas.PRESENT,
 ) -> Store:

@@ -1,8 +1,8 @@
 """A real daemon on a real disk, killed by SIGKILL at a chosen operation on its files, and started again.
 
-Every operation on journals and blobs is a step of the write path, counted from the first bytes
-recorded. The simulated disk of tests/scenarios takes all of them; here a handful (all of them with `-m slow`) show that
-the real system calls, LMDB and the client agree.
+Every operation on journals and blobs is a step of the write path, counted from the first bytes recorded. The
+simulated disk of tests/scenarios takes all of them; here a handful (all of them with `-m slow`) show that the
+real system calls, LMDB and the client agree.
 """
 
 import json
@@ -18,23 +18,23 @@ import pytest
 Eventually = Callable[..., None]
 
 KILLER = """
-import functools, os, signal
+import functools, itertools, os, signal
 import node.daemon
 
 class KillingFiles:
     def __init__(self, files):
-        self._files, self._left, self._armed = files, {steps}, False
+        self._files, self._steps, self._armed = files, itertools.count(1), False
 
     def __getattr__(self, name):
         def call(*arguments):
-            self._armed = self._armed or "/tail-" in arguments[0] or name == "create"
+            self._armed = self._armed or "/tail-" in arguments[0] or "/unfinished/" in arguments[0]
             if not self._armed or name in ("read", "size", "list_dir"):
                 return getattr(self._files, name)(*arguments)
-            self._left -= 1
-            if self._left == 0 and {before}:
+            step = next(self._steps)
+            if step == {steps} and {before}:
                 os.kill(os.getpid(), signal.SIG{signal})
             result = getattr(self._files, name)(*arguments)
-            if self._left == 0:
+            if step == {steps}:
                 os.kill(os.getpid(), signal.SIG{signal})
             return result
         return call

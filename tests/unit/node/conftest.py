@@ -33,7 +33,6 @@ from storage.journal import FileJournal
 from storage.memory_files import MemoryFiles
 from storage.memory_records import MemoryRecords
 from storage.quota import Quota
-from storage.store import RESERVED_STREAMS
 
 FREE_BYTES = 10 << 30
 
@@ -83,7 +82,7 @@ async def make_bench(home: Home) -> AsyncIterator[MakeBench]:
             offload, quota = InlineOffload(), Quota(config.quota or None)
             records = MemoryRecords(tables.TABLES, faults)
             blobs = await FileBlobs.open(files, offload, quota)
-            journal = await FileJournal.open(files, offload, quota, reserved=RESERVED_STREAMS)
+            journal = await FileJournal.open(files, offload, quota, reserved=tables.SMALL_FACTS)
             usage = {"free": FREE_BYTES}
 
             def measure() -> Usage:
