@@ -378,12 +378,16 @@ class Recording:
 
         await self._ledger.record_made(make)
         self._end()
-        row = self.row
-        return data_pb2.RecordingDone(
-            session_id=self.session_id,
-            state=row.state,
-            root=row.root,
-            chunks=row.chunk_count,
-            plaintext_bytes=row.plaintext_bytes,
-            stored_bytes=row.stored_bytes,
-        )
+        return describe_done(self.session_id, self.row)
+
+
+def describe_done(session_id: bytes, row: session_pb2.SessionRow) -> data_pb2.RecordingDone:
+    """What the client of a session is told when it is complete."""
+    return data_pb2.RecordingDone(
+        session_id=session_id,
+        state=row.state,
+        root=row.root,
+        chunks=row.chunk_count,
+        plaintext_bytes=row.plaintext_bytes,
+        stored_bytes=row.stored_bytes,
+    )

@@ -35,7 +35,7 @@ from session.ledger import Ledger
 from session.ports import SessionPorts, Sink
 from session.preset import SessionPreset
 from session.reader import OnProgress, Reader
-from session.recording import Recorder, Recording
+from session.recording import Recorder, Recording, describe_done
 from session.recovery import Recovery
 from session.verifier import Verifier
 
@@ -145,10 +145,8 @@ class SessionManager:
         """
         async with self._lock(session_id):
             row = self._catalog.row(session_id)
-            if resume_token is not None and not hmac.compare_digest(
-                blake3(resume_token).digest(), row.opened.resume_token_hash
-            ):
-                raise NotFound("the token does not belong to a session of this node")
+            if resume_token is not None:
+                _check_token(row, resume_token)
             running = self._running.get(session_id)
             if running is not None:
                 if resume_token is None:
@@ -171,6 +169,16 @@ class SessionManager:
         )
         await ledger.record(session_pb2.Fact(resumed=resumed))
         return Recording(self._recorder, ledger, entries, secret, token, metadata)
+
+    def get_done(self, session_id: bytes, resume_token: bytes) -> data_pb2.RecordingDone | None:
+        """What a client is told that lost its connection while it ended its session; None if that goes on.
+
+        Raises:
+            NotFound: there is no such session, or the token is not its token.
+        """
+        row = self._catalog.row(session_id)
+        _check_token(row, resume_token)
+        return describe_done(session_id, row) if row.state == session_pb2.STATE_COMPLETE else None
 
     async def finalize(self, session_id: bytes) -> control_pb2.SessionInfo:
         """Closes an interrupted session: an empty final chunk marks the gap.
@@ -363,3 +371,8 @@ class SessionManager:
         incident = session_pb2.Incident(time_ns=self._ports.clock.wall_ns(), what=what)
         with suppress(LucidError):
             await self._ledger(session_id).record(session_pb2.Fact(incident=incident))
+
+
+def _check_token(row: session_pb2.SessionRow, resume_token: bytes) -> None:
+    if not hmac.compare_digest(blake3(resume_token).digest(), row.opened.resume_token_hash):
+        raise NotFound("the token does not belong to a session of this node")

@@ -95,6 +95,10 @@ class Exchange:
 
     async def _continue(self, request: data_pb2.ContinueRecording, descriptor: int | None) -> None:
         token = check_continuation(request, self._peer)
+        done = self._node.manager.get_done(request.session_id, token) if token else None
+        if done is not None:  # its end was lost on the way to the client
+            await self._channel.send(recorded=done)
+            return
         kind = (await self._node.manager.info(request.session_id)).kind
         async with self._open_source(kind, descriptor) as source:
             recording = await self._node.writing(

@@ -479,3 +479,14 @@ def test_a_preset_that_cannot_work_is_refused() -> None:
     for wrong in ({"chunks_in_flight": 0}, {"max_recordings": 0}, {"chunk_bytes": 1}):
         with pytest.raises(ValueError, match="must be"):
             SessionPreset(**wrong)
+
+
+async def test_a_client_that_lost_the_answer_learns_that_its_session_is_complete(world: World) -> None:
+    manager = await world.boot()
+    recording = await manager.open_recording(request(live=True))
+    await recording.append(0, b"x")
+    assert manager.get_done(recording.session_id, recording.resume_token) is None
+    done = await recording.finish(ending())
+    assert manager.get_done(recording.session_id, recording.resume_token) == done
+    with pytest.raises(NotFound):
+        manager.get_done(recording.session_id, bytes(32))

@@ -168,6 +168,10 @@ async def test_a_lost_connection_interrupts_and_the_token_goes_on(
     await again.send(frames.finish)
     done = (await again.receive()).recorded
     assert (done.plaintext_bytes, (await manager.info(accepted.session_id)).gaps) == (12, 0)
+    # The answer may be lost as well: whoever asks again learns that the session is complete.
+    once_more = connect(bench.home.data_socket)
+    await once_more.send(data_pb2.ClientFrame(continue_recording=go_on))
+    assert (await once_more.receive()).recorded == done
 
 
 async def test_the_same_client_takes_over_from_a_connection_that_hangs(
