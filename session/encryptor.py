@@ -25,7 +25,7 @@ MAGIC = b"LUCK"
 VERSION = 1
 ZSTD_LEVEL = 3
 MIN_PADDED_BYTES = 16 << 10
-# Level 3 with tables that stay in a core's cache: a third faster, as small (docs/adr/0006).
+# Level 3 with tables that stay in a core's cache: a third faster, as small (docs/adr/0005).
 _ZSTD_PARAMETERS = zstandard.ZstdCompressionParameters.from_level(
     ZSTD_LEVEL, hash_log=16, chain_log=15, min_match=6
 )

@@ -5,7 +5,7 @@ Rules:
   in the last component (O_NOFOLLOW), and none but of a regular file is read or written (a planted pipe
   would block for ever).
 - Files are 0600, directories 0700.
-- Short writes are continued; the parts of a write are never joined or copied.
+- Short writes are continued; the parts of a write are never joined. Large new files bypass the page cache.
 - A full disk or an exhausted quota of the file system is `StoreFull`; every other failure is `StoreError`
   with the path and the system's reason. `FileNotFoundError` and `FileExistsError` pass unchanged.
 - A failed fsync means that written bytes may be lost although they can still be read: whoever called it
@@ -15,11 +15,12 @@ Rules:
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kernel.errors import StoreError, StoreFull
+from storage.direct_io import write_at
 from storage.paths import check_directory, check_path
 
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -39,12 +40,12 @@ class OsFiles:
     def create(self, path: str, parts: Sequence[bytes]) -> None:
         """See `Files.create`."""
         with _failures("write", path):
-            self._write(path, os.O_CREAT | os.O_TRUNC, parts)
+            self._write(path, os.O_CREAT | os.O_TRUNC, lambda descriptor: write_at(descriptor, 0, parts))
 
     def append(self, path: str, parts: Sequence[bytes]) -> None:
         """See `Files.append`."""
         with _failures("append to", path):
-            self._write(path, os.O_CREAT | os.O_APPEND, parts)
+            self._write(path, os.O_CREAT | os.O_APPEND, lambda descriptor: _append(descriptor, parts))
 
     def read(self, path: str, offset: int = 0, size_bytes: int | None = None) -> bytes:
         """See `Files.read`."""
@@ -118,11 +119,11 @@ class OsFiles:
         check_path(path)
         return self._root / path
 
-    def _write(self, path: str, flags: int, parts: Sequence[bytes]) -> None:
+    def _write(self, path: str, flags: int, write: Callable[[int], None]) -> None:
         for _ in range(_MAX_ATTEMPTS):
             try:
                 with self._opened(path, os.O_WRONLY | flags) as descriptor:
-                    return _write(descriptor, parts)
+                    return write(descriptor)
             except FileNotFoundError:
                 _make_directory(self._locate(path).parent)
         raise StoreError(f"cannot write {path}: its directory vanishes again and again")
@@ -173,7 +174,7 @@ def _read(descriptor: int, offset: int, size_bytes: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _write(descriptor: int, parts: Sequence[bytes]) -> None:
+def _append(descriptor: int, parts: Sequence[bytes]) -> None:
     pending = [memoryview(part) for part in parts if len(part)]
     first = 0
     while first < len(pending):

@@ -7,7 +7,6 @@ without a thread.
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
@@ -17,9 +16,7 @@ import stat
 from kernel.errors import Conflict, LocalError, UsageError
 from kernel.ports import Offload
 from node.data.wire import wait_writable
-
-_SYNC_FILE_RANGE_WRITE = 2
-_LIBC = library if hasattr(library := ctypes.CDLL(None), "sync_file_range") else None
+from storage.direct_io import write_at
 
 
 class FileSource:
@@ -79,7 +76,6 @@ class FileSink:
     async def write(self, offset: int, data: bytes | memoryview) -> None:
         """See `session.ports.Sink`."""
         await self._offload.run(_write_at, self._descriptor, offset, data)
-        _start_writeback(self._descriptor, offset, len(data))
 
     async def set_size(self, size_bytes: int) -> None:
         """Gives the file its final length: what was left out at its end becomes zeros too."""
@@ -158,22 +154,10 @@ def _read_at(descriptor: int, offset: int, size_bytes: int) -> bytes:
 
 
 def _write_at(descriptor: int, offset: int, data: bytes | memoryview) -> None:
-    view = memoryview(data)
     try:
-        while view:
-            count = os.pwrite(descriptor, view, offset)
-            offset += count
-            view = view[count:]
+        write_at(descriptor, offset, [data])
     except OSError as error:
         raise _describe_output_failure(error) from error
-
-
-def _start_writeback(descriptor: int, offset: int, size_bytes: int) -> None:
-    """Lets the disk begin now, so that the fsync at the end finds little to do. Only a hint."""
-    if _LIBC is not None:
-        _LIBC.sync_file_range(
-            descriptor, ctypes.c_int64(offset), ctypes.c_int64(size_bytes), _SYNC_FILE_RANGE_WRITE
-        )
 
 
 def _set_size(descriptor: int, size_bytes: int) -> None:
