@@ -117,7 +117,9 @@ class Checkpoint(_message.Message):
     """Sealed chunks, and the root over their IDs."""
     root: _builtins.bytes
     tail_bytes: _builtins.int
-    """Live frames after the last sealed chunk: bytes of their records, and BLAKE3 over them."""
+    """Live frames after the last sealed chunk: their bytes, and a hash over the digests of their chunks
+    (docs/spec/05-checkpoint.md).
+    """
     tail_hash: _builtins.bytes
     time_ns: _builtins.int
     """Unix nanoseconds by the device's clock."""

@@ -151,6 +151,18 @@ def test_frame_that_holds_more_or_less_than_stated_is_refused() -> None:
         assert refused(seal_inner(lie)) == Reason.MALFORMED
 
 
+def test_a_frame_that_wants_a_huge_window_is_refused() -> None:
+    frame = b"\x28\xb5\x2f\xfd\x80\x88" + (1000).to_bytes(4, "little")
+    frame += (1000 << 3 | 1).to_bytes(3, "little") + bytes(1000)
+    assert zstandard.get_frame_parameters(frame).window_size == 1 << 27
+    assert refused(seal_inner(inner(1, frame, 1000))) == Reason.TOO_LARGE
+
+
+def test_an_empty_chunk_hides_nothing_behind_a_frame() -> None:
+    frame = zstandard.ZstdCompressor().compress(b"")
+    assert refused(seal_inner(inner(1, frame[:-3] + b"garbage", 0))) == Reason.MALFORMED
+
+
 def test_padding_must_be_zero_and_of_the_right_length() -> None:
     good = inner(0, b"ab", 2)
     assert open_blob(seal_inner(good))[0] == b"ab"
