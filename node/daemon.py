@@ -14,8 +14,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from kernel.errors import Conflict
+from kernel.grants import is_granted
 from kernel.sealing import compute_x25519_public
-from node.adapters import ThreadOffload
+from lucid.v1.identity_pb2 import ROLE_RECORD
+from node.adapters import SystemClock, ThreadOffload
 from node.compose import Node, compose
 from node.config import NodeConfig, load_config
 from node.data.server import DataServer
@@ -51,7 +53,14 @@ def run_daemon(
     check_network(config, keystore)
     log = make_logger(config.log_level, config.log_format)
     with lock_home(home):
-        asyncio.run(serve(config, get_recorder_keys(keystore), log, Notifier(environment)))
+        asyncio.run(
+            serve(
+                config,
+                get_recorder_keys(keystore, SystemClock().wall_ns() // 10**9),
+                log,
+                Notifier(environment),
+            )
+        )
     return 0
 
 
@@ -80,15 +89,25 @@ def check_network(config: NodeConfig, keystore: Keystore) -> None:
         )
 
 
-def get_recorder_keys(keystore: Keystore) -> RecorderKeys:
-    """The keys with which this device records, and, if it may, reads."""
+def get_recorder_keys(keystore: Keystore, now_s: int) -> RecorderKeys:
+    """The keys with which this device records, and, if it may, reads.
+
+    Raises:
+        Conflict: its owner does not let it record at `now_s` (Unix seconds).
+    """
     identity = keystore.identity
+    if not is_granted(identity.grant_list, identity.device, ROLE_RECORD, now_s):
+        raise Conflict(
+            "the owner of this node does not let it record",
+            hint="Its grant has ended or was withdrawn: set the node up anew.",
+        )
     return RecorderKeys(
         network=identity.network,
         device=keystore.device.identity,
         owner=identity.owner,
         reader=identity.grant_list.seal_public_key,
         reading={compute_x25519_public(private): private for private in keystore.seal_keys.values()},
+        others=tuple(grant.device for grant in identity.grant_list.grants if ROLE_RECORD in grant.roles),
     )
 
 
