@@ -52,15 +52,9 @@ def run_daemon(
     keystore = open_keystore(home.keystore, get_passphrase(passphrase_file, environment))
     check_network(config, keystore)
     log = make_logger(config.log_level, config.log_format)
+    keys = get_recorder_keys(keystore, SystemClock().wall_ns() // 10**9)
     with lock_home(home):
-        asyncio.run(
-            serve(
-                config,
-                get_recorder_keys(keystore, SystemClock().wall_ns() // 10**9),
-                log,
-                Notifier(environment),
-            )
-        )
+        asyncio.run(serve(config, keys, log, Notifier(environment)))
     return 0
 
 

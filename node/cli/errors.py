@@ -78,10 +78,18 @@ def show_error(code: str, message: str, hint: str, *, as_json: bool) -> None:
         lines = [json.dumps({"error": {"code": code, "message": message, "hint": hint}})]
     else:
         lines = [f"Error: {printable(message)}"] + ([printable(hint)] if hint else [])
-    print("\n".join(lines), file=sys.stderr)
+    _write("\n".join(lines))
+
+
+def _write(text: str) -> None:
+    """Writes a line to standard error, if somebody is still there to read it."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:  # the terminal was closed
+        sys.stderr = None
 
 
 def report_interrupt() -> int:
     """Says that the user broke off."""
-    print("\nInterrupted.", file=sys.stderr)
+    _write("\nInterrupted.")
     return INTERRUPTED
