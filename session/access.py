@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError, Message
 
 from kernel import aead
 from kernel.domains import Label, Network
-from kernel.errors import InvalidRecord, Locked, LucidError, Reason, StoreDamaged, UsageError
+from kernel.errors import InvalidRecord, Locked, LucidError, Reason, StoreDamaged, StoreError, UsageError
 from kernel.kdf import derive
 from kernel.ports import Entropy, Journal
 from kernel.sealing import seal, unseal
@@ -108,8 +108,8 @@ async def load_secret(journal: Journal, keys: RecorderKeys, session_id: bytes) -
 async def _read_copies(journal: Journal, session_id: bytes) -> list[session_pb2.SealedSecret]:
     """From the stream of the secret; if that is damaged, from the opening of the session."""
     copies: list[session_pb2.SealedSecret] = []
-    for _, payload in (await journal.read(tables.secret_stream(session_id))).records:
-        with suppress(DecodeError):
+    with suppress(StoreError, DecodeError):
+        for _, payload in (await journal.read(tables.secret_stream(session_id))).records:
             copies += session_pb2.SealedSecrets.FromString(payload).secrets
     if not copies:
         for _, payload in (await journal.read(tables.facts_stream(session_id))).records[:1]:

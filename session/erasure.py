@@ -77,13 +77,12 @@ async def bury(ports: SessionPorts, catalog: Catalog, tombstone: session_pb2.Tom
     for stream in [*first, *(stream for stream in streams if stream not in first)]:
         await ports.journal.drop(stream)
     await ports.blobs.remove(blob_ids)
-    await ports.records.commit(
-        [
-            Delete(table, key)
-            for table in (tables.CHUNKS, tables.CHECKPOINTS)
-            for key, _ in ports.records.scan(table, prefix=session_id, damaged=[])
-        ]
-    )
+    rest: list[Operation] = []
+    for table in (tables.CHUNKS, tables.CHECKPOINTS):
+        damaged: list[bytes] = []
+        found = ports.records.scan(table, prefix=session_id, damaged=damaged)
+        rest += [Delete(table, key) for key in (*(key for key, _ in found), *damaged)]
+    await ports.records.commit(rest)
     return freed
 
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from kernel import aead
-from kernel.errors import LucidError
+from kernel.errors import LucidError, StoreError
 from lucid.v1 import session_pb2
 from session.encryptor import ChunkFlag, EncryptedChunk, encrypt_chunk
 from session.merkle_builder import compute_blob_id
@@ -98,12 +98,11 @@ class SealPipeline:
             while self._encoding:
                 ready = [await self._encoding[0]]
                 self._encoding.popleft()
-                while self._encoding and self._encoding[0].done():
-                    ready.append(self._encoding[0].result())
-                    self._encoding.popleft()
+                while self._encoding and self._encoding[0].done() and not self._encoding[0].exception():
+                    ready.append(self._encoding.popleft().result())
                 await self._commit(ready)
         except BaseException as error:  # raised again to whoever reserves or drains next
-            self.failure = error
+            self.failure = _describe(error)
             await self._discard()
         finally:
             self._committer = None
@@ -119,6 +118,13 @@ class SealPipeline:
     def _raise_failure(self) -> None:
         if self.failure is not None:
             raise self.failure
+
+
+def _describe(error: BaseException) -> BaseException:
+    """What went wrong, as an error that callers expect."""
+    if isinstance(error, LucidError) or not isinstance(error, Exception | asyncio.CancelledError):
+        return error
+    return StoreError(f"a chunk could not be stored: {error!r}")
 
 
 def seal_chunk(

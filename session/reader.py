@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from kernel.errors import InvalidRecord, LucidError, NotFound, Reason, StoreDamaged
+from kernel.errors import InvalidRecord, LucidError, NotFound, Reason, StoreDamaged, StoreError
 from lucid.v1 import data_pb2, session_pb2
 from session.access import RecorderKeys, load_secret
 from session.catalog import Catalog
-from session.encryptor import HEADER_BYTES, ChunkFlag, decrypt_chunk
+from session.encryptor import HEADER_BYTES, ChunkFlag, decode_header, decrypt_chunk
 from session.live_tail import decrypt_frame, derive_frame_key, list_tails
 from session.merkle_builder import compute_blob_id
 from session.ports import SessionPorts, Sink
@@ -152,7 +152,7 @@ class Copier:
         if entry.chunk_id:
             try:
                 plaintext = await self._read_chunk(entry)
-            except (InvalidRecord, StoreDamaged) as error:
+            except (InvalidRecord, StoreError) as error:
                 self._report(entry.index, error)
         if after is not None:
             await after
@@ -166,6 +166,9 @@ class Copier:
             raise StoreDamaged(f"chunk {entry.index} is missing") from error
         if self._secret is None:
             await self._ports.offload.run(check_chunk, entry.index, entry.chunk_id, header, ciphertext)
+            told = decode_header(header)
+            if (told.session_id, told.index, told.flags) != (self._session_id, entry.index, entry.flags):
+                raise InvalidRecord(Reason.NOT_CONSISTENT, "the index tells of another chunk")
             return b""
         plaintext, flags = await self._ports.offload.run(
             open_chunk, self._secret, self._session_id, entry.index, entry.chunk_id, header, ciphertext
@@ -185,7 +188,11 @@ class Copier:
             journal_bytes = self._ports.journal.size(stream)
             if journal_bytes == given.journal_bytes:
                 continue
-            contents = await self._ports.journal.read(stream)
+            try:
+                contents = await self._ports.journal.read(stream)
+            except StoreError as error:
+                self._report(index, error)
+                continue
             if index != expected or self._catalog.row(self._session_id).chunk_count > index:
                 return  # sealed meanwhile: the chunk has it
             given.journal_bytes = journal_bytes

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from kernel import aead
 from kernel.domains import Domain, Label
 from kernel.errors import Conflict, LucidError, UsageError
-from kernel.merkle import compute_leaf
+from kernel.merkle import Frontier, compute_leaf
 from lucid.v1 import data_pb2, identity_pb2, session_pb2
 from session import tables
 from session.access import RecorderKeys, encrypt_message
@@ -45,13 +45,15 @@ class Recorder:
         ports: the world.
         keys: of this device.
         preset: parameters.
-        slots: bounds the chunks in memory.
+        slots: bounds the chunks of bulk sources in memory.
+        live_slots: bounds those of live sources, which must not wait for somebody's slow file.
     """
 
     ports: SessionPorts
     keys: RecorderKeys
     preset: SessionPreset
     slots: asyncio.Semaphore
+    live_slots: asyncio.Semaphore
 
 
 def _do_nothing() -> None:
@@ -101,9 +103,8 @@ class Recording:
         self._failure: BaseException | None = None
         self._tending: asyncio.Task[None] | None = None
         self._on_end: Callable[[], None] = _do_nothing
-        self._pipeline = SealPipeline(
-            self._ports, recorder.slots, secret, self.session_id, self._commit_chunks
-        )
+        self._slots = recorder.live_slots if row.opened.live else recorder.slots
+        self._pipeline = SealPipeline(self._ports, self._slots, secret, self.session_id, self._commit_chunks)
 
     @property
     def row(self) -> session_pb2.SessionRow:
@@ -229,18 +230,23 @@ class Recording:
         async with self._lock:
             if self._ended:
                 return
+            try:
+                await self._leave(reason)
+            finally:
+                self._end()
+
+    async def _leave(self, reason: str) -> None:
+        with suppress(LucidError):
+            await self._sync_tails()
+        with suppress(LucidError):
+            if self.live:
+                await self._seal_tail(ChunkFlag.TIMED)
+            await self._pipeline.drain()
+        if self.row.state == session_pb2.STATE_RECORDING:
+            now_ns = self._ports.clock.wall_ns()
+            interrupted = session_pb2.Interrupted(time_ns=now_ns, reason=reason, last_seen_ns=now_ns)
             with suppress(LucidError):
-                await self._sync_tails()
-            with suppress(LucidError):
-                if self.live:
-                    await self._seal_tail(ChunkFlag.TIMED)
-                await self._pipeline.drain()
-            if self.row.state == session_pb2.STATE_RECORDING:
-                now_ns = self._ports.clock.wall_ns()
-                interrupted = session_pb2.Interrupted(time_ns=now_ns, reason=reason, last_seen_ns=now_ns)
-                with suppress(LucidError):
-                    await self._ledger.record(session_pb2.Fact(interrupted=interrupted))
-            self._end()
+                await self._ledger.record(session_pb2.Fact(interrupted=interrupted))
 
     def _end(self) -> None:
         self._ended = True
@@ -305,26 +311,30 @@ class Recording:
         self._gap, self._lost_bytes = False, 0
 
     async def _commit_chunks(self, entries: list[session_pb2.ChunkEntry]) -> None:
+        tree = self._tree.copy()
+
         async def make(row: session_pb2.SessionRow) -> session_pb2.Fact:
             for entry in entries:
-                self._tree.append(compute_leaf(entry.chunk_id))
-            self._sealing = [tail for tail in self._sealing if tail.index > entries[-1].index]
-            checkpoint = await self._make_checkpoint(row)
+                tree.append(compute_leaf(entry.chunk_id))
+            checkpoint = await self._make_checkpoint(row, tree)
             return session_pb2.Fact(sealed=session_pb2.Sealed(chunks=entries, checkpoint=checkpoint))
 
         await self._ledger.record_made(make)
+        self._tree = tree
+        self._sealing = [tail for tail in self._sealing if tail.index >= tree.count]
         if self.live:
             for entry in entries:
                 await self._ports.journal.drop(tables.tail_stream(self.session_id, entry.index))
 
-    async def _make_checkpoint(self, row: session_pb2.SessionRow) -> identity_pb2.Signed:
+    async def _make_checkpoint(self, row: session_pb2.SessionRow, tree: Frontier) -> identity_pb2.Signed:
         """Signs what is durable: the chunks in the tree, and the live frames, which are synced first."""
-        digests = [tail.digest() for tail in (*self._sealing, self._tail) if tail.frames]
+        tails = [tail for tail in (*self._sealing, self._tail) if tail.frames and tail.index >= tree.count]
+        digests = [tail.digest() for tail in tails]
         self._changed = False
         await self._sync_tails()
         self._checkpoint_ns = self._ports.clock.monotonic_ns()
         keys, time_ns = self._recorder.keys, self._ports.clock.wall_ns()
-        return sign_checkpoint(keys, row, self._tree, digests, time_ns)
+        return sign_checkpoint(keys, row, tree, digests, time_ns)
 
     async def _sync_tails(self) -> None:
         """Makes all frames durable that were appended before this call."""
@@ -340,22 +350,24 @@ class Recording:
             while True:
                 await clock.sleep(preset.sync_every_s)
                 self._check_open(live=True)
-                async with self._lock:
-                    age_ns = clock.monotonic_ns() - self._tail.first_ns
-                    if self._tail.frames and age_ns >= preset.seal_after_s * 1e9:
-                        await self._seal_tail(ChunkFlag.TIMED)
                 quiet_ns = clock.monotonic_ns() - self._checkpoint_ns
                 if self._changed and quiet_ns + preset.sync_every_s * 1e9 > preset.checkpoint_every_s * 1e9:
                     await self._ledger.record_made(self._make_checkpoint_fact)
                 elif self._unsynced:
                     await self._sync_tails()
+                # Never waits for a slot: what waits for the disk must not keep frames from being synced.
+                age_ns = clock.monotonic_ns() - self._tail.first_ns
+                is_due = bool(self._tail.frames) and age_ns >= preset.seal_after_s * 1e9
+                if is_due and not self._lock.locked() and not self._slots.locked():
+                    async with self._lock:
+                        await self._seal_tail(ChunkFlag.TIMED)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # raised again to whoever appends, or finishes, next
             self._failure = error
 
     async def _make_checkpoint_fact(self, row: session_pb2.SessionRow) -> session_pb2.Fact:
-        return session_pb2.Fact(checkpoint=await self._make_checkpoint(row))
+        return session_pb2.Fact(checkpoint=await self._make_checkpoint(row, self._tree))
 
     async def _stop_tending(self) -> None:
         if self._tending is not None:

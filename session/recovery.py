@@ -5,7 +5,6 @@ marked as a gap; streams of chunks that were sealed are dropped.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from kernel import aead
@@ -75,11 +74,12 @@ async def _read_segments(
     ports: SessionPorts, session_id: bytes, secret: bytes, tails: list[tuple[int, str]], first_index: int
 ) -> tuple[list[_Segment], str]:
     """The plaintext of frames, cut where frames or streams are missing; and what is missing at the end."""
-    key, segments = derive_frame_key(secret, session_id), []
+    key = derive_frame_key(secret, session_id)
+    segments: list[_Segment] = []
     damage = ""
-    for expected_index, (index, stream) in enumerate(tails, first_index):
-        if index != expected_index:
-            damage = f"the live frames of chunk {expected_index} are gone"
+    for index, stream in tails:
+        # An empty chunk stands for a stream that is gone, so that chunks keep the numbers of their streams.
+        segments += [_Segment(b"", gap=True)] * (index - first_index - len(segments))
         contents = await ports.journal.read(stream)
         pieces: list[bytes] = []
         gap, expected = bool(damage), 0
@@ -222,8 +222,16 @@ class Recovery:
     def _entries(self, ledger: Ledger) -> Sequence[session_pb2.ChunkEntry]:
         return self._catalog.chunks(ledger.session_id, ledger.known_row.chunk_count)
 
-    async def recover(self, session_id: bytes, row: session_pb2.SessionRow | None) -> Sequence[str]:
-        """Brings one session in order at a start; returns what is damaged in its journal."""
+    async def recover(
+        self, session_id: bytes, row: session_pb2.SessionRow | None, *, seal: bool = True
+    ) -> Sequence[str]:
+        """Brings one session in order; returns what is damaged in its journal.
+
+        Args:
+            session_id: the session.
+            row: its index row, None if it has none.
+            seal: make chunks of left-over frames. If that fails, the session is interrupted all the same.
+        """
         facts_bytes = self._ports.journal.size(tables.facts_stream(session_id))
         if row is not None and row.state == session_pb2.STATE_COMPLETE and row.facts_bytes == facts_bytes:
             return ()
@@ -235,8 +243,12 @@ class Recovery:
                 await self._ports.journal.drop(tables.facts_stream(session_id))
                 await self._ports.journal.drop(tables.secret_stream(session_id))
             return damaged
-        with suppress(Locked):
-            await recover_tail(self._recorder, ledger, self._entries(ledger))
+        failure: LucidError | None = None
+        try:
+            if seal:
+                await recover_tail(self._recorder, ledger, self._entries(ledger))
+        except LucidError as error:
+            failure = None if isinstance(error, Locked) else error
         if ledger.row.state == session_pb2.STATE_RECORDING:
             interrupted = session_pb2.Interrupted(
                 time_ns=self._ports.clock.wall_ns(),
@@ -244,14 +256,19 @@ class Recovery:
                 last_seen_ns=seen_ns or ledger.row.opened.started_ns,
             )
             await ledger.record(session_pb2.Fact(interrupted=interrupted))
+        if failure is not None:
+            raise failure
         return damaged
 
     async def _sweep_orphans(self) -> None:
         """Removes blobs that were stored and never committed: their chunk is not, or is another blob."""
+        damaged: list[bytes] = []
         known = {
             session_pb2.ChunkEntry.FromString(value).chunk_id: None
-            for _, value in self._ports.records.scan(tables.CHUNKS)
+            for _, value in self._ports.records.scan(tables.CHUNKS, damaged=damaged)
         }
+        if damaged:
+            return
         orphans = []
         for blob_id in self._ports.blobs.ids():
             if blob_id in known:

@@ -30,13 +30,14 @@ from session.access import (
 )
 from session.catalog import Catalog, describe_tombstone, matches
 from session.control_policy import ControlPolicy
-from session.erasure import erase, is_expired
+from session.erasure import bury, erase, is_expired
 from session.ledger import Ledger
 from session.ports import SessionPorts, Sink
 from session.preset import SessionPreset
 from session.reader import OnProgress, Reader
 from session.recording import Recorder, Recording, describe_done
 from session.recovery import Recovery
+from session.uninterrupted import run_to_end
 from session.verifier import Verifier
 
 TOKEN_BYTES = 32
@@ -73,7 +74,13 @@ class SessionManager:
         self._ports = ports
         self._keys = keys
         self._preset = preset
-        self._recorder = Recorder(ports, keys, preset, asyncio.Semaphore(preset.chunks_in_flight))
+        self._recorder = Recorder(
+            ports,
+            keys,
+            preset,
+            asyncio.Semaphore(preset.chunks_in_flight),
+            asyncio.Semaphore(preset.live_chunks_in_flight),
+        )
         self._catalog = Catalog(ports.records, ports.journal, keys)
         self._reader = Reader(ports, keys, self._catalog, preset.chunks_in_flight, self._is_running)
         self._verifier = Verifier(ports, keys, self._catalog, preset.chunks_in_flight)
@@ -90,8 +97,8 @@ class SessionManager:
 
     async def stop(self) -> None:
         """Interrupts every running recording, after syncing it."""
-        for recording in list(self._running.values()):
-            await recording.interrupt("the node was stopped")
+        interrupts = [each.interrupt("the node was stopped") for each in self._running.values()]
+        await asyncio.gather(*interrupts, return_exceptions=True)
 
     async def open_recording(self, request: RecordingRequest) -> Recording:
         """Starts a new session; its secret is durable before this returns.
@@ -191,7 +198,7 @@ class SessionManager:
                 raise Conflict("the session is being recorded", hint="end it where it runs")
             if self._catalog.row(session_id).state == session_pb2.STATE_COMPLETE:
                 raise Conflict("the session is complete")
-            await self._finalize(session_id)
+            await run_to_end(self._finalize(session_id))
         return await self.info(session_id)
 
     async def _finalize(self, session_id: bytes) -> None:
@@ -301,19 +308,29 @@ class SessionManager:
         async with self._lock(session_id):
             if session_id in self._running:
                 raise Conflict("a session that is being recorded cannot be deleted")
-            row = self._catalog.row(session_id)
-            if row.state == session_pb2.STATE_RECORDING:
-                await self._recovery.recover(session_id, row)
-            self._ledgers.pop(session_id, None)
-            return await erase(self._ports, self._catalog, session_id)
+            return await run_to_end(self._delete(session_id))
+
+    async def _delete(self, session_id: bytes) -> int:
+        tombstone = self._catalog.tombstone(session_id)
+        if tombstone is not None:  # an earlier deletion was broken off
+            return await bury(self._ports, self._catalog, tombstone)
+        if self._catalog.row(session_id).state == session_pb2.STATE_RECORDING:
+            await self._recovery.recover(session_id, self._catalog.row(session_id), seal=False)
+        self._ledgers.pop(session_id, None)
+        return await erase(self._ports, self._catalog, session_id)
 
     async def sweep(self) -> None:
-        """Erases what has outlived its retention."""
+        """Erases what has outlived its retention; goes on behind a failure, and raises the first one."""
         now_ns = self._ports.clock.wall_ns()
+        failure: LucidError | None = None
         for session_id, row in self._catalog.rows([]):
             if is_expired(row, now_ns) and session_id not in self._running:
-                with suppress(Conflict):
+                try:
                     await self.delete(session_id)
+                except LucidError as error:
+                    failure = failure or error
+        if failure is not None:
+            raise failure
 
     def _is_running(self, session_id: bytes) -> bool:
         return session_id in self._running
@@ -366,11 +383,11 @@ class SessionManager:
         """Keeps what is wrong with a session, once."""
         where = f"chunk {finding.index}: " if finding.has_index else ""
         what = where + finding.what
-        if any(incident.what == what for incident in self._catalog.row(session_id).incidents):
-            return
         incident = session_pb2.Incident(time_ns=self._ports.clock.wall_ns(), what=what)
-        with suppress(LucidError):
-            await self._ledger(session_id).record(session_pb2.Fact(incident=incident))
+        async with self._lock(session_id):
+            with suppress(LucidError):
+                if all(known.what != what for known in self._catalog.row(session_id).incidents):
+                    await self._ledger(session_id).record(session_pb2.Fact(incident=incident))
 
 
 def _check_token(row: session_pb2.SessionRow, resume_token: bytes) -> None:

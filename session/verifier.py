@@ -152,6 +152,9 @@ class Verifier:
         entries = self._catalog.chunks(session_id, row.chunk_count)
         if [entry.index for entry in entries if entry.flags & ChunkFlag.GAP] != list(row.gaps):
             raise InvalidRecord(Reason.NOT_CONSISTENT, "the index tells of other gaps than the chunks do")
+        totals = (sum(e.plaintext_bytes for e in entries), sum(e.stored_bytes for e in entries))
+        if totals != (row.plaintext_bytes, row.stored_bytes):
+            raise InvalidRecord(Reason.NOT_CONSISTENT, "the index tells of other sizes than the chunks do")
         final = [entry.index for entry in entries if entry.flags & ChunkFlag.FINAL]
         complete = row.state == session_pb2.STATE_COMPLETE
         if final not in ([row.chunk_count - 1], *([] if complete else [[]])):

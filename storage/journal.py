@@ -45,6 +45,7 @@ class _Stream:
         is_torn: bytes that are no record stand at its end.
         name_is_durable: its directories were fsynced since it was made or found.
         refused: why nothing can be added any more.
+        dropping: it is being removed; its file may be gone already.
     """
 
     size_bytes: int
@@ -53,6 +54,7 @@ class _Stream:
     is_torn: bool = False
     name_is_durable: bool = False
     refused: str = ""
+    dropping: bool = False
 
 
 class FileJournal:
@@ -137,7 +139,7 @@ class FileJournal:
         try:
             await self._offload.run(self._sync, path, state)
         except FileNotFoundError:
-            if self._streams.get(stream) is state:
+            if self._streams.get(stream) is state and not state.dropping:
                 raise _vanished(stream) from None
         except StoreError as error:
             state.refused = f"an earlier fsync failed: {error}"
@@ -187,6 +189,8 @@ class FileJournal:
         path = _locate(stream)
         async with self._locks.hold(stream):
             removed = False
+            if state := self._streams.get(stream):
+                state.dropping = True
 
             def remove() -> None:
                 nonlocal removed
@@ -198,7 +202,10 @@ class FileJournal:
             try:
                 await self._offload.run(remove)
             finally:
-                if removed and (state := self._streams.pop(stream, None)):
+                if state is not None:
+                    state.dropping = False
+                if removed and state is not None:
+                    del self._streams[stream]
                     self._count(-state.size_bytes)
 
     def streams(self, prefix: str = "") -> list[str]:
@@ -241,7 +248,7 @@ class FileJournal:
         try:
             data = await self._offload.run(self._files.read, _locate(stream), 0, size_bytes)
         except FileNotFoundError:
-            if self._streams.get(stream) is state:
+            if self._streams.get(stream) is state and not state.dropping:
                 raise _vanished(stream) from None
             data = b""
             size_bytes = next_sequence = 0
@@ -282,7 +289,11 @@ class FileJournal:
 
     def _cut(self, path: str, state: _Stream, size_bytes: int) -> None:
         self._files.truncate(path, size_bytes)
-        self._files.fsync(path)
+        try:
+            self._files.fsync(path)
+        except StoreError as error:
+            state.refused = f"an earlier fsync failed: {error}"
+            raise
         state.size_bytes = size_bytes
         state.is_torn = False
 

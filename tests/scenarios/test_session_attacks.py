@@ -425,7 +425,7 @@ async def test_a_lost_stream_of_frames_is_a_gap(world: World) -> None:
     await world.ports.journal.drop(tables.tail_stream(recording.session_id, 0))
     manager = await world.boot()
     info = await manager.info(recording.session_id)
-    assert (info.chunks, info.gaps) == (1, 1)
+    assert (info.chunks, info.gaps, info.plaintext_bytes) == (2, 1, 20_000)
 
 
 async def test_frames_that_do_not_open_are_an_incident(world: World) -> None:
