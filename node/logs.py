@@ -4,10 +4,11 @@ Nothing secret is logged: no passphrase, key, token, metadata or byte of a recor
 could hold one are replaced, whatever they are.
 """
 
+import contextlib
 import json
 import logging
 import sys
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
@@ -44,6 +45,24 @@ def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     return json.dumps(first | dict(event), default=str)
 
 
+class _PatientStream:
+    """A stream whose failures are nobody's business: a node records on when its log is full or gone."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """See `io.TextIOBase.write`."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """See `io.IOBase.flush`."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 def make_logger(level: str, style: str, stream: TextIO = sys.stderr) -> Logger:
     """A logger of its own; no other one and nothing global changes.
 
@@ -61,7 +80,7 @@ def make_logger(level: str, style: str, stream: TextIO = sys.stderr) -> Logger:
         _render_text if is_text else _render_json,
     ]
     logger: Logger = structlog.wrap_logger(
-        structlog.PrintLogger(stream),
+        structlog.PrintLogger(cast(TextIO, _PatientStream(stream))),
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
         context_class=dict,

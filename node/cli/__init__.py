@@ -5,6 +5,7 @@ imported by the functions that need them. The command line holds no keys: what m
 a short-lived child (`node/identity/ceremony.py`), and the daemon does the rest.
 """
 
+import os
 import sys
 
 from node.cli.errors import CommandFailed, report, report_interrupt, show_error
@@ -12,7 +13,15 @@ from node.cli.errors import CommandFailed, report, report_interrupt, show_error
 
 def main() -> None:
     """Entry point of `lucid-node`."""
+    _open_missing()
     sys.exit(run(sys.argv[1:]))
+
+
+def _open_missing() -> None:
+    """Standard streams that the caller closed read nothing and lose what is written."""
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: PTH123, SIM115 - kept open to the end
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
 
 
 def run(arguments: list[str]) -> int:

@@ -89,8 +89,8 @@ def resume_session(
     request = RecordRequest(session_id=info.session_id)
     match info.kind:
         case session_pb2.SOURCE_KIND_TERMINAL:
-            again = recorded or list(info.metadata.command)
-            return record_shell(home, again, session_id=info.session_id, as_json=as_json)
+            # Never the command that the recording names: another user of the machine may have written it.
+            return record_shell(home, recorded, session_id=info.session_id, as_json=as_json)
         case session_pb2.SOURCE_KIND_FILE:
             check_file(info)
             return record_source(home, info.metadata.source, request, as_json=as_json)

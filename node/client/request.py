@@ -10,6 +10,11 @@ from kernel.errors import UsageError
 from lucid.v1.data_pb2 import ClientFrame, ContinueRecording, StartRecording
 from lucid.v1.session_pb2 import Metadata
 
+# What the daemon takes (node/data/requests.py). Longer words are cut here: what somebody typed, or a remote
+# client set as TERM, must not keep a session from being recorded.
+MAX_WORD_LETTERS = 256
+MAX_SCREEN_CELLS = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class RecordRequest:
@@ -52,17 +57,18 @@ def build_request(request: RecordRequest, metadata: Metadata, *, records_input: 
         records_input: terminal input is part of the recording.
 
     Raises:
-        UsageError: the session ID is none, or a text cannot be sent.
+        UsageError: the session ID is none.
     """
     if request.session_id:
         if len(request.session_id) != 16:
             raise UsageError("a session ID has 16 bytes")
         return ClientFrame(continue_recording=ContinueRecording(session_id=request.session_id))
-    try:
-        metadata.name = request.name or metadata.name
-        metadata.tags.extend(request.tags)
-    except ValueError as error:
-        raise UsageError(f"the name or a tag is no text: {error}") from error
+    metadata.name = clean_text(request.name or metadata.name)[:MAX_WORD_LETTERS]
+    for field in ("user", "host", "tty", "term"):
+        setattr(metadata, field, clean_text(getattr(metadata, field))[:MAX_WORD_LETTERS])
+    metadata.columns = min(metadata.columns, MAX_SCREEN_CELLS)
+    metadata.rows = min(metadata.rows, MAX_SCREEN_CELLS)
+    metadata.tags.extend(clean_text(tag) for tag in request.tags)
     return ClientFrame(
         start=StartRecording(
             kind=metadata.kind, metadata=metadata, retain_s=request.retain_s, records_input=records_input

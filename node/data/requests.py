@@ -90,6 +90,7 @@ def make_request(
     check_metadata(start.metadata)
     metadata = session_pb2.Metadata()
     metadata.CopyFrom(start.metadata)
+    metadata.DiscardUnknownFields()
     metadata.kind = start.kind
     metadata.uid = peer.uid
     retain_s = start.retain_s or default_retain_s

@@ -3,6 +3,7 @@ import pytest
 from kernel.errors import UsageError
 from lucid.v1 import data_pb2, session_pb2
 from node.client.request import RecordRequest, build_request, clean_text, describe_origin
+from node.data.requests import check_metadata
 
 
 def test_a_new_session() -> None:
@@ -23,8 +24,18 @@ def test_the_owner_goes_on() -> None:
 
 def test_names_that_are_no_text() -> None:
     assert clean_text("a\udcffé") == "a\ufffdé"
-    with pytest.raises(UsageError):
-        build_request(RecordRequest(tags=("\udcff",)), session_pb2.Metadata())
+    frame = build_request(RecordRequest(tags=("\udcff",), name="\udcff"), session_pb2.Metadata())
+    assert list(frame.start.metadata.tags) == ["\ufffd"]
+    assert frame.start.metadata.name == "\ufffd"
+
+
+def test_nothing_that_is_too_long_keeps_a_session_from_being_recorded() -> None:
+    metadata = session_pb2.Metadata(
+        kind=session_pb2.SOURCE_KIND_TERMINAL, term="x" * 5000, tty="t" * 300, columns=50_000, rows=1 << 31
+    )
+    frame = build_request(RecordRequest(name="echo " + "x" * 10_000), metadata)
+    check_metadata(frame.start.metadata)
+    assert frame.start.metadata.name.startswith("echo xxx")
 
 
 def test_origin(monkeypatch: pytest.MonkeyPatch) -> None:
