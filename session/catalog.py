@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from kernel.domains import Label
 from kernel.errors import InvalidRecord, LocalError, NotFound, StoreDamaged, UsageError
 from kernel.ports import Journal, Records
-from lucid.v1 import control_pb2, identity_pb2, session_pb2
+from lucid.v1 import control_pb2, data_pb2, identity_pb2, session_pb2
 from session import tables
 from session.access import RecorderKeys, decrypt_message, load_secret
 from session.manifest import compute_manifest_hash
@@ -160,6 +160,18 @@ class Catalog:
 
 
 REBUILD_HINT = "stop the node and run `lucid-node doctor --rebuild`"
+
+
+def describe_done(session_id: bytes, row: session_pb2.SessionRow) -> data_pb2.RecordingDone:
+    """What the client of a session is told when it is complete."""
+    return data_pb2.RecordingDone(
+        session_id=session_id,
+        state=row.state,
+        root=row.root,
+        chunks=row.chunk_count,
+        plaintext_bytes=row.plaintext_bytes,
+        stored_bytes=row.stored_bytes,
+    )
 
 
 def describe_tombstone(tombstone: session_pb2.Tombstone) -> control_pb2.SessionInfo:

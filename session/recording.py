@@ -20,6 +20,7 @@ from kernel.merkle import Frontier, compute_leaf
 from lucid.v1 import data_pb2, identity_pb2, session_pb2
 from session import tables
 from session.access import RecorderKeys, encrypt_message
+from session.catalog import describe_done
 from session.checkpoint import sign_checkpoint
 from session.chunker import Chunker
 from session.encryptor import ChunkFlag
@@ -391,15 +392,3 @@ class Recording:
         await self._ledger.record_made(make)
         self._end()
         return describe_done(self.session_id, self.row)
-
-
-def describe_done(session_id: bytes, row: session_pb2.SessionRow) -> data_pb2.RecordingDone:
-    """What the client of a session is told when it is complete."""
-    return data_pb2.RecordingDone(
-        session_id=session_id,
-        state=row.state,
-        root=row.root,
-        chunks=row.chunk_count,
-        plaintext_bytes=row.plaintext_bytes,
-        stored_bytes=row.stored_bytes,
-    )

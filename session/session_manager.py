@@ -28,14 +28,14 @@ from session.access import (
     load_secret,
     seal_for_owner,
 )
-from session.catalog import Catalog, describe_tombstone, matches
+from session.catalog import Catalog, describe_done, describe_tombstone, matches
 from session.control_policy import ControlPolicy
 from session.erasure import bury, erase, is_expired
 from session.ledger import Ledger
 from session.ports import SessionPorts, Sink
 from session.preset import SessionPreset
 from session.reader import OnProgress, Reader
-from session.recording import Recorder, Recording, describe_done
+from session.recording import Recorder, Recording
 from session.recovery import Recovery
 from session.uninterrupted import run_to_end
 from session.verifier import Verifier
