@@ -94,14 +94,12 @@ class Reason(Enum):
     TOO_LARGE = "too large"
     BAD_SIGNATURE = "bad signature"
     WRONG_SIGNER = "wrong signer"
-    WRONG_NETWORK = "wrong network"
     WRONG_SESSION = "wrong session"
     WRONG_INDEX = "wrong index"
     WRONG_HASH = "wrong hash"
     WRONG_VERSION = "unknown version"
     NOT_DECRYPTABLE = "cannot be decrypted"
     NOT_CONSISTENT = "contradicts what was signed before"
-    EXPIRED = "expired"
 
 
 class InvalidRecord(LucidError):

@@ -1,8 +1,7 @@
-"""The ports of the kernel, on this machine: system clock, system randomness, threads."""
+"""The ports of the kernel, on this machine: system clock, system entropy, threads."""
 
 import asyncio
 import os
-import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -48,17 +47,6 @@ class SystemEntropy:
     def draw(self, size_bytes: int) -> bytes:
         """See `kernel.ports.Entropy`."""
         return os.urandom(size_bytes)
-
-
-class SystemRng:
-    """`kernel.ports.Rng`: for sampling and jitter, never for keys."""
-
-    def __init__(self) -> None:
-        self._random = random.Random()  # noqa: S311 - not for keys, as the port says
-
-    def below(self, bound: int) -> int:
-        """See `kernel.ports.Rng`."""
-        return self._random.randrange(bound)
 
 
 class ThreadOffload:

@@ -62,18 +62,3 @@ def format_size(size_bytes: float) -> str:
         size_bytes /= 1024
         power += 1
     return f"{size_bytes:.{0 if size_bytes >= 100 else 1}f} {_SIZE_UNITS[power]}iB"
-
-
-def format_duration(seconds: float) -> str:
-    """A duration for people: its two greatest units."""
-    left = int(seconds)
-    if left < 1:
-        return "0s" if seconds <= 0 else "<1s"
-    parts: list[str] = []
-    for unit in ("y", "d", "h", "m", "s"):
-        count, left = divmod(left, _SECONDS[unit])
-        if count or parts:
-            parts.append(f"{count}{unit}" if count else "")
-        if len(parts) == 2:
-            break
-    return "".join(parts)

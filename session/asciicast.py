@@ -206,18 +206,6 @@ def decode_event(line: bytes) -> Event:
     raise InvalidRecord(Reason.MALFORMED, "an event is not [seconds, code, text]")
 
 
-def decode_size(text: str) -> tuple[int, int]:
-    """Columns and rows of a resize event.
-
-    Raises:
-        InvalidRecord: it is no size.
-    """
-    columns, _, rows = text.partition("x")
-    if not (columns.isascii() and columns.isdecimal() and rows.isascii() and rows.isdecimal()):
-        raise InvalidRecord(Reason.MALFORMED, "a resize event is not COLUMNSxROWS")
-    return _check_side(int(columns[:6])), _check_side(int(rows[:6]))
-
-
 def _clean(text: str) -> str:
     return text[:MAX_HEADER_TEXT].encode(errors="replace").decode()
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.errors import UsageError
-from node.units import format_duration, format_size, parse_duration, parse_size
+from node.units import format_size, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -65,14 +65,6 @@ def test_bad_durations(text: str) -> None:
 )
 def test_formatted_sizes(size: int, text: str) -> None:
     assert format_size(size) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0s"), (0.4, "<1s"), (59, "59s"), (3600, "1h"), (5400, "1h30m"), (90061, "1d1h")],
-)
-def test_formatted_durations(seconds: float, text: str) -> None:
-    assert format_duration(seconds) == text
 
 
 @given(st.text())

@@ -155,13 +155,6 @@ def test_bad_events_are_refused(line: bytes) -> None:
         asciicast.decode_event(line)
 
 
-def test_sizes() -> None:
-    assert asciicast.decode_size("80x24") == (80, 24)
-    for text in ("", "x", "80", "80x", "0x1", "-1x5", "80x24x2", "999999x1", "²x1"):
-        with pytest.raises(InvalidRecord):
-            asciicast.decode_size(text)
-
-
 @given(st.binary(max_size=300))
 def test_garbage_raises_nothing_else(data: bytes) -> None:
     for decode in (asciicast.decode_header, asciicast.decode_event):
