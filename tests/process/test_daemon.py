@@ -224,9 +224,10 @@ def test_logs_hold_no_secret(place: Any) -> None:
 
 
 def test_a_full_disk_is_told_and_nothing_is_lost(place: Any) -> None:
-    # Files that have room for so many bytes and no more.
+    # A disk that has room for so many bytes and no more, and says so.
     code = (
-        "import node.daemon, node.opening\n"
+        "import node.daemon, node.opening, shutil\n"
+        "from types import SimpleNamespace\n"
         "from kernel.errors import StoreFull\n"
         "class Small:\n"
         "    left = 3_000_000\n"
@@ -237,6 +238,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(place: Any) -> None:
         "        if Small.left < 0: raise StoreFull('no space left on the disk')\n"
         "    def create(self, path, parts): self.take(parts); self.files.create(path, parts)\n"
         "    def append(self, path, parts): self.take(parts); self.files.append(path, parts)\n"
+        "shutil.disk_usage = lambda path: SimpleNamespace(free=1 << 30 if Small.left >= 0 else 0)\n"
         "serve = node.daemon.serve\n"
         "async def with_small_disk(*args, **more): await serve(*args, wrap_files=Small, **more)\n"
         "node.daemon.serve = with_small_disk"
@@ -250,7 +252,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(place: Any) -> None:
     assert json.loads(failed.stderr)["error"]["code"] == "StoreFull"
     status = place.run("status", "--json")
     assert status.returncode == 1
-    assert "no space left" in json.loads(status.stdout)["problems"][0]
+    assert "the disk is full" in json.loads(status.stdout)["problems"][0]
     assert place.json("session", "verify", first["session_id"])["valid"]
     daemon.stop()
     place.start_ready()

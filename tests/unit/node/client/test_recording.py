@@ -182,9 +182,12 @@ def test_a_refused_stream(daemon: ScriptedDaemon, pipe: tuple[int, int]) -> None
         record_stream(daemon.path, pipe[0], REQUEST)
 
 
-def test_texts_that_cannot_be_sent_are_refused(daemon: ScriptedDaemon, pipe: tuple[int, int]) -> None:
-    with pytest.raises(UsageError):
-        record_stream(daemon.path, pipe[0], RecordRequest(name="\udcff"))
+def test_texts_that_cannot_be_sent_are_cleaned(daemon: ScriptedDaemon, tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"contents")
+    record_file(daemon.path, path, RecordRequest(name="na\udcffme", tags=("\udcfft",)))
+    metadata = daemon.session.request.metadata
+    assert (metadata.name, list(metadata.tags)) == ("na\ufffdme", ["\ufffdt"])
 
 
 def read_tar(data: bytes) -> tarfile.TarFile:
