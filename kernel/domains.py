@@ -23,6 +23,15 @@ class Domain(StrEnum):
     POLICY = "lucid policy"
     CHECKPOINT = "lucid checkpoint"
     MANIFEST = "lucid manifest"
+    PEER_CARD = "lucid peer-card"
+    HANDSHAKE = "lucid handshake"
+    LEASE = "lucid lease"
+    RECEIPT = "lucid receipt"
+    RELEASE = "lucid release"
+    HEAD_GRANT = "lucid head-grant"
+    HEAD = "lucid head"
+    HEAD_RECEIPT = "lucid head-receipt"
+    ATTESTATION = "lucid attestation"
 
 
 @unique
@@ -34,14 +43,13 @@ class Label(StrEnum):
     SEAL = "lucid seal"  # X25519 private key; context: index as u32be
     CHAIN = "lucid chain"  # secp256k1 seed
     TRON = "lucid tron"  # secp256k1 seed
+    HEAD_LOCATOR = "lucid head-locator"  # Ed25519 seed
 
     # From the device root.
     IDENTITY = "lucid identity"  # Ed25519 seed
     ONION = "lucid onion"  # Ed25519 seed; context: index as u32be
     VRF = "lucid vrf"  # Ed25519 seed
     BOX = "lucid box"  # X25519 private key
-    LEASE = "lucid lease"  # symmetric key
-    LOCATOR = "lucid locator"  # symmetric key
 
     # From an X25519 shared secret.
     SEALING = "lucid sealing"  # context: ephemeral public ‖ reader public ‖ session ID
@@ -53,6 +61,8 @@ class Label(StrEnum):
     ENDING = "lucid ending"  # context: session ID
     FRAME = "lucid frame"  # context: session ID
     SESSION = "lucid session"  # Ed25519 seed; context: session ID
+    SESSION_LEASE = "lucid session-lease"  # Ed25519 seed; context: session ID
+    FACTS = "lucid facts"  # context: session ID
 
 
 @dataclass(frozen=True, slots=True)

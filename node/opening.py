@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from dht import tables as dht_tables
 from kernel.errors import StoreError
 from kernel.ports import Files
 from node.adapters import SystemClock, SystemEntropy, ThreadOffload
@@ -73,7 +74,7 @@ async def open_home(
         store = await open_disk_store(
             root,
             offload_io,
-            tables=tables.TABLES,
+            tables=(*tables.TABLES, *dht_tables.TABLES),
             quota_bytes=config.quota or None,
             reserved_streams=tables.SMALL_FACTS,
             rebuild=rebuild,

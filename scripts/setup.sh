@@ -44,15 +44,15 @@ has_header() { printf '#include <%s>\n' "$1" | gcc -E - >/dev/null 2>&1; }
 missing=
 need() { missing="$missing $*"; }
 "$python" -c 'import venv, ensurepip' 2>/dev/null || need "python$version-venv"
+# libp2p, whose records present a node to others, brings extensions that are built from source.
+command -v gcc >/dev/null || need gcc
+has_header stdlib.h || need libc6-dev
+has_header gmp.h || need libgmp-dev
+[ -e "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] || need "python$version-dev"
 case $profile in
   runtime) extra= ;;
   dev)
     extra='[dev]'
-    # libp2p, against which the tests check our peer IDs, brings extensions that are built from source.
-    command -v gcc >/dev/null || need gcc
-    has_header stdlib.h || need libc6-dev
-    has_header gmp.h || need libgmp-dev
-    [ -e "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] || need "python$version-dev"
     # The tests let other programs judge what we write: units, and terminal recordings.
     command -v systemd-analyze >/dev/null || need systemd
     command -v asciinema >/dev/null || need asciinema

@@ -31,4 +31,13 @@ METHODS = {
     "RecoverSessions": MethodLimit(600.0),
     "DeleteSession": MethodLimit(120.0),
     "SetHold": MethodLimit(30.0),
+    "ListPeers": MethodLimit(10.0),
+    "PingPeer": MethodLimit(30.0),
+    "MakeToken": MethodLimit(10.0),
+    "ListReplicas": MethodLimit(60.0),
+    "WaitReplicas": MethodLimit(None),
+    "AuditSession": MethodLimit(None),
+    "ShareSession": MethodLimit(60.0),
+    "ProveSession": MethodLimit(120.0),
+    "RestoreSessions": MethodLimit(None),
 }

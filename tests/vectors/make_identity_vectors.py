@@ -53,6 +53,7 @@ OWNER_KEYS = [
     (Label.SEAL, bytes([255]) * 4, "x25519"),
     (Label.CHAIN, b"", "secp256k1"),
     (Label.TRON, b"", "secp256k1"),
+    (Label.HEAD_LOCATOR, b"", "ed25519"),
 ]
 DEVICE_KEYS = [
     (Label.IDENTITY, b"", "ed25519"),
@@ -60,8 +61,6 @@ DEVICE_KEYS = [
     (Label.ONION, bytes([0, 0, 0, 1]), "ed25519"),
     (Label.VRF, b"", "ed25519"),
     (Label.BOX, b"", "x25519"),
-    (Label.LEASE, b"", "symmetric"),
-    (Label.LOCATOR, b"", "symmetric"),
 ]
 
 

@@ -56,6 +56,12 @@ class GetStatusResponse(_message.Message):
     SESSIONS_INTERRUPTED_FIELD_NUMBER: _builtins.int
     SESSIONS_COMPLETE_FIELD_NUMBER: _builtins.int
     METRICS_ADDRESS_FIELD_NUMBER: _builtins.int
+    LISTEN_FIELD_NUMBER: _builtins.int
+    PEERS_CONNECTED_FIELD_NUMBER: _builtins.int
+    PEERS_KNOWN_FIELD_NUMBER: _builtins.int
+    HELD_BYTES_FIELD_NUMBER: _builtins.int
+    REPLICAS_WANTED_FIELD_NUMBER: _builtins.int
+    REPLICAS_HELD_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     peer_id: _builtins.str
     owner_id: _builtins.str
@@ -73,6 +79,14 @@ class GetStatusResponse(_message.Message):
     sessions_interrupted: _builtins.int
     sessions_complete: _builtins.int
     metrics_address: _builtins.str
+    listen: _builtins.str
+    """Multiaddr where peers reach the node; empty if nowhere."""
+    peers_connected: _builtins.int
+    peers_known: _builtins.int
+    held_bytes: _builtins.int
+    """Bytes of chunks held for others; part of blob_bytes."""
+    replicas_wanted: _builtins.int
+    replicas_held: _builtins.int
     @_builtins.property
     def problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Why it does not serve, or serves with trouble; one line each."""
@@ -97,10 +111,16 @@ class GetStatusResponse(_message.Message):
         sessions_interrupted: _builtins.int = ...,
         sessions_complete: _builtins.int = ...,
         metrics_address: _builtins.str = ...,
+        listen: _builtins.str = ...,
+        peers_connected: _builtins.int = ...,
+        peers_known: _builtins.int = ...,
+        held_bytes: _builtins.int = ...,
+        replicas_wanted: _builtins.int = ...,
+        replicas_held: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob_bytes", b"blob_bytes", "disk_free_bytes", b"disk_free_bytes", "index_bytes", b"index_bytes", "journal_bytes", b"journal_bytes", "metrics_address", b"metrics_address", "network", b"network", "owner_id", b"owner_id", "peer_id", b"peer_id", "pid", b"pid", "problems", b"problems", "quota_bytes", b"quota_bytes", "serving", b"serving", "sessions_complete", b"sessions_complete", "sessions_interrupted", b"sessions_interrupted", "sessions_recording", b"sessions_recording", "started_ns", b"started_ns", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob_bytes", b"blob_bytes", "disk_free_bytes", b"disk_free_bytes", "held_bytes", b"held_bytes", "index_bytes", b"index_bytes", "journal_bytes", b"journal_bytes", "listen", b"listen", "metrics_address", b"metrics_address", "network", b"network", "owner_id", b"owner_id", "peer_id", b"peer_id", "peers_connected", b"peers_connected", "peers_known", b"peers_known", "pid", b"pid", "problems", b"problems", "quota_bytes", b"quota_bytes", "replicas_held", b"replicas_held", "replicas_wanted", b"replicas_wanted", "serving", b"serving", "sessions_complete", b"sessions_complete", "sessions_interrupted", b"sessions_interrupted", "sessions_recording", b"sessions_recording", "started_ns", b"started_ns", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -517,3 +537,532 @@ class SetHoldResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetHoldResponse: _TypeAlias = SetHoldResponse  # noqa: Y015
+
+@_typing.final
+class Peer(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PEER_ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    CONNECTED_FIELD_NUMBER: _builtins.int
+    LAST_SEEN_NS_FIELD_NUMBER: _builtins.int
+    LATENCY_US_FIELD_NUMBER: _builtins.int
+    SOFTWARE_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    OWNER_ID_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
+    peer_id: _builtins.str
+    address: _builtins.str
+    connected: _builtins.bool
+    last_seen_ns: _builtins.int
+    """Unix nanoseconds; 0: never."""
+    latency_us: _builtins.int
+    """Round trip of the last call; 0 if there was none."""
+    software: _builtins.str
+    protocol: _builtins.int
+    owner_id: _builtins.str
+    trouble: _builtins.str
+    """Why it is not connected; empty if it is."""
+    def __init__(
+        self,
+        *,
+        peer_id: _builtins.str = ...,
+        address: _builtins.str = ...,
+        connected: _builtins.bool = ...,
+        last_seen_ns: _builtins.int = ...,
+        latency_us: _builtins.int = ...,
+        software: _builtins.str = ...,
+        protocol: _builtins.int = ...,
+        owner_id: _builtins.str = ...,
+        trouble: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "connected", b"connected", "last_seen_ns", b"last_seen_ns", "latency_us", b"latency_us", "owner_id", b"owner_id", "peer_id", b"peer_id", "protocol", b"protocol", "software", b"software", "trouble", b"trouble"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Peer: _TypeAlias = Peer  # noqa: Y015
+
+@_typing.final
+class ListPeersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPeersRequest: _TypeAlias = ListPeersRequest  # noqa: Y015
+
+@_typing.final
+class ListPeersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PEERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Peer]: ...
+    def __init__(
+        self,
+        *,
+        peers: _abc.Iterable[Global___Peer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["peers", b"peers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPeersResponse: _TypeAlias = ListPeersResponse  # noqa: Y015
+
+@_typing.final
+class PingPeerRequest(_message.Message):
+    """`peer` in requests is a peer ID, an unambiguous beginning of one, or a multiaddr."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PEER_FIELD_NUMBER: _builtins.int
+    peer: _builtins.str
+    def __init__(
+        self,
+        *,
+        peer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["peer", b"peer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PingPeerRequest: _TypeAlias = PingPeerRequest  # noqa: Y015
+
+@_typing.final
+class PingPeerResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PEER_FIELD_NUMBER: _builtins.int
+    ROUND_TRIP_US_FIELD_NUMBER: _builtins.int
+    round_trip_us: _builtins.int
+    @_builtins.property
+    def peer(self) -> Global___Peer: ...
+    def __init__(
+        self,
+        *,
+        peer: Global___Peer | None = ...,
+        round_trip_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["peer", b"peer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["peer", b"peer", "round_trip_us", b"round_trip_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PingPeerResponse: _TypeAlias = PingPeerResponse  # noqa: Y015
+
+@_typing.final
+class MakeTokenRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MakeTokenRequest: _TypeAlias = MakeTokenRequest  # noqa: Y015
+
+@_typing.final
+class MakeTokenResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    TOKEN_TTL_S_FIELD_NUMBER: _builtins.int
+    token: _builtins.bytes
+    token_ttl_s: _builtins.int
+    def __init__(
+        self,
+        *,
+        token: _builtins.bytes = ...,
+        token_ttl_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token", "token_ttl_s", b"token_ttl_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MakeTokenResponse: _TypeAlias = MakeTokenResponse  # noqa: Y015
+
+@_typing.final
+class ListReplicasRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    session: _builtins.str
+    def __init__(
+        self,
+        *,
+        session: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReplicasRequest: _TypeAlias = ListReplicasRequest  # noqa: Y015
+
+@_typing.final
+class ReplicaInfo(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    REPLICA_FIELD_NUMBER: _builtins.int
+    PEER_ID_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    STORED_NS_FIELD_NUMBER: _builtins.int
+    AUDITED_NS_FIELD_NUMBER: _builtins.int
+    UNTIL_S_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    replica: _builtins.int
+    peer_id: _builtins.str
+    held: _builtins.bool
+    stored_ns: _builtins.int
+    audited_ns: _builtins.int
+    until_s: _builtins.int
+    trouble: _builtins.str
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        replica: _builtins.int = ...,
+        peer_id: _builtins.str = ...,
+        held: _builtins.bool = ...,
+        stored_ns: _builtins.int = ...,
+        audited_ns: _builtins.int = ...,
+        until_s: _builtins.int = ...,
+        trouble: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audited_ns", b"audited_ns", "held", b"held", "index", b"index", "peer_id", b"peer_id", "replica", b"replica", "stored_ns", b"stored_ns", "trouble", b"trouble", "until_s", b"until_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplicaInfo: _TypeAlias = ReplicaInfo  # noqa: Y015
+
+@_typing.final
+class ListReplicasResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    WANTED_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.bytes
+    wanted: _builtins.int
+    held: _builtins.int
+    pending: _builtins.int
+    @_builtins.property
+    def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaInfo]: ...
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.bytes = ...,
+        wanted: _builtins.int = ...,
+        held: _builtins.int = ...,
+        pending: _builtins.int = ...,
+        replicas: _abc.Iterable[Global___ReplicaInfo] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "pending", b"pending", "replicas", b"replicas", "session_id", b"session_id", "wanted", b"wanted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReplicasResponse: _TypeAlias = ListReplicasResponse  # noqa: Y015
+
+@_typing.final
+class WaitReplicasRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    WAIT_S_FIELD_NUMBER: _builtins.int
+    session: _builtins.str
+    wait_s: _builtins.int
+    def __init__(
+        self,
+        *,
+        session: _builtins.str = ...,
+        wait_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session", "wait_s", b"wait_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WaitReplicasRequest: _TypeAlias = WaitReplicasRequest  # noqa: Y015
+
+@_typing.final
+class WaitReplicasResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    WANTED_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
+    replicas: _builtins.int
+    """Complete replicas of the whole session, the least of all its chunks."""
+    wanted: _builtins.int
+    held: _builtins.int
+    pending: _builtins.int
+    def __init__(
+        self,
+        *,
+        replicas: _builtins.int = ...,
+        wanted: _builtins.int = ...,
+        held: _builtins.int = ...,
+        pending: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "pending", b"pending", "replicas", b"replicas", "wanted", b"wanted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WaitReplicasResponse: _TypeAlias = WaitReplicasResponse  # noqa: Y015
+
+@_typing.final
+class AuditSessionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    session: _builtins.str
+    percent: _builtins.int
+    """Of the chunks, 1 to 100."""
+    def __init__(
+        self,
+        *,
+        session: _builtins.str = ...,
+        percent: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["percent", b"percent", "session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditSessionRequest: _TypeAlias = AuditSessionRequest  # noqa: Y015
+
+@_typing.final
+class AuditSessionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def progress(self) -> _data_pb2.TransferProgress: ...
+    @_builtins.property
+    def result(self) -> Global___AuditResult: ...
+    def __init__(
+        self,
+        *,
+        progress: _data_pb2.TransferProgress | None = ...,
+        result: Global___AuditResult | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "progress", b"progress", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "progress", b"progress", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["progress", "result"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___AuditSessionResponse: _TypeAlias = AuditSessionResponse  # noqa: Y015
+
+@_typing.final
+class AuditResult(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    LEAVES_FIELD_NUMBER: _builtins.int
+    HOLDERS_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    VALID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.bytes
+    leaves: _builtins.int
+    holders: _builtins.int
+    valid: _builtins.bool
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[_data_pb2.Finding]: ...
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.bytes = ...,
+        leaves: _builtins.int = ...,
+        holders: _builtins.int = ...,
+        findings: _abc.Iterable[_data_pb2.Finding] | None = ...,
+        valid: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["findings", b"findings", "holders", b"holders", "leaves", b"leaves", "session_id", b"session_id", "valid", b"valid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditResult: _TypeAlias = AuditResult  # noqa: Y015
+
+@_typing.final
+class ShareSessionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    PEER_FIELD_NUMBER: _builtins.int
+    session: _builtins.str
+    peer: _builtins.str
+    """Peer ID or multiaddr of the reader's node."""
+    def __init__(
+        self,
+        *,
+        session: _builtins.str = ...,
+        peer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["peer", b"peer", "session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShareSessionRequest: _TypeAlias = ShareSessionRequest  # noqa: Y015
+
+@_typing.final
+class ShareSessionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    PEER_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.bytes
+    peer_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.bytes = ...,
+        peer_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["peer_id", b"peer_id", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShareSessionResponse: _TypeAlias = ShareSessionResponse  # noqa: Y015
+
+@_typing.final
+class ProveSessionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    HAS_CHUNK_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    FIRST_BYTE_FIELD_NUMBER: _builtins.int
+    END_BYTE_FIELD_NUMBER: _builtins.int
+    REVEAL_FIELD_NUMBER: _builtins.int
+    session: _builtins.str
+    has_chunk: _builtins.bool
+    chunk: _builtins.int
+    first_byte: _builtins.int
+    """Ciphertext bytes [first, end) of the chunk; end 0: none are shown."""
+    end_byte: _builtins.int
+    reveal: _builtins.bool
+    """Adds the key of this one chunk."""
+    def __init__(
+        self,
+        *,
+        session: _builtins.str = ...,
+        has_chunk: _builtins.bool = ...,
+        chunk: _builtins.int = ...,
+        first_byte: _builtins.int = ...,
+        end_byte: _builtins.int = ...,
+        reveal: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "end_byte", b"end_byte", "first_byte", b"first_byte", "has_chunk", b"has_chunk", "reveal", b"reveal", "session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProveSessionRequest: _TypeAlias = ProveSessionRequest  # noqa: Y015
+
+@_typing.final
+class ProveSessionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUNDLE_FIELD_NUMBER: _builtins.int
+    bundle: _builtins.bytes
+    """CBOR; docs/spec/14-bundle.md."""
+    def __init__(
+        self,
+        *,
+        bundle: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProveSessionResponse: _TypeAlias = ProveSessionResponse  # noqa: Y015
+
+@_typing.final
+class RestoreSessionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreSessionsRequest: _TypeAlias = RestoreSessionsRequest  # noqa: Y015
+
+@_typing.final
+class RestoreSessionsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    sessions: _builtins.int
+    done: _builtins.int
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """One line each: what could not be brought back."""
+
+    def __init__(
+        self,
+        *,
+        sessions: _builtins.int = ...,
+        done: _builtins.int = ...,
+        problems: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "problems", b"problems", "sessions", b"sessions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreSessionsResponse: _TypeAlias = RestoreSessionsResponse  # noqa: Y015

@@ -69,6 +69,51 @@ class ControlStub:
                 request_serializer=lucid_dot_v1_dot_control__pb2.SetHoldRequest.SerializeToString,
                 response_deserializer=lucid_dot_v1_dot_control__pb2.SetHoldResponse.FromString,
                 _registered_method=True)
+        self.ListPeers = channel.unary_unary(
+                '/lucid.v1.Control/ListPeers',
+                request_serializer=lucid_dot_v1_dot_control__pb2.ListPeersRequest.SerializeToString,
+                response_deserializer=lucid_dot_v1_dot_control__pb2.ListPeersResponse.FromString,
+                _registered_method=True)
+        self.PingPeer = channel.unary_unary(
+                '/lucid.v1.Control/PingPeer',
+                request_serializer=lucid_dot_v1_dot_control__pb2.PingPeerRequest.SerializeToString,
+                response_deserializer=lucid_dot_v1_dot_control__pb2.PingPeerResponse.FromString,
+                _registered_method=True)
+        self.MakeToken = channel.unary_unary(
+                '/lucid.v1.Control/MakeToken',
+                request_serializer=lucid_dot_v1_dot_control__pb2.MakeTokenRequest.SerializeToString,
+                response_deserializer=lucid_dot_v1_dot_control__pb2.MakeTokenResponse.FromString,
+                _registered_method=True)
+        self.ListReplicas = channel.unary_unary(
+                '/lucid.v1.Control/ListReplicas',
+                request_serializer=lucid_dot_v1_dot_control__pb2.ListReplicasRequest.SerializeToString,
+                response_deserializer=lucid_dot_v1_dot_control__pb2.ListReplicasResponse.FromString,
+                _registered_method=True)
+        self.WaitReplicas = channel.unary_stream(
+                '/lucid.v1.Control/WaitReplicas',
+                request_serializer=lucid_dot_v1_dot_control__pb2.WaitReplicasRequest.SerializeToString,
+                response_deserializer=lucid_dot_v1_dot_control__pb2.WaitReplicasResponse.FromString,
+                _registered_method=True)
+        self.AuditSession = channel.unary_stream(
+                '/lucid.v1.Control/AuditSession',
+                request_serializer=lucid_dot_v1_dot_control__pb2.AuditSessionRequest.SerializeToString,
+                response_deserializer=lucid_dot_v1_dot_control__pb2.AuditSessionResponse.FromString,
+                _registered_method=True)
+        self.ShareSession = channel.unary_unary(
+                '/lucid.v1.Control/ShareSession',
+                request_serializer=lucid_dot_v1_dot_control__pb2.ShareSessionRequest.SerializeToString,
+                response_deserializer=lucid_dot_v1_dot_control__pb2.ShareSessionResponse.FromString,
+                _registered_method=True)
+        self.ProveSession = channel.unary_unary(
+                '/lucid.v1.Control/ProveSession',
+                request_serializer=lucid_dot_v1_dot_control__pb2.ProveSessionRequest.SerializeToString,
+                response_deserializer=lucid_dot_v1_dot_control__pb2.ProveSessionResponse.FromString,
+                _registered_method=True)
+        self.RestoreSessions = channel.unary_stream(
+                '/lucid.v1.Control/RestoreSessions',
+                request_serializer=lucid_dot_v1_dot_control__pb2.RestoreSessionsRequest.SerializeToString,
+                response_deserializer=lucid_dot_v1_dot_control__pb2.RestoreSessionsResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -116,6 +161,64 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPeers(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PingPeer(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MakeToken(self, request, context):
+        """A token of this node, for its owner to call its peer services with grpcurl.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReplicas(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WaitReplicas(self, request, context):
+        """Reports until the session has all its replicas, or the time is up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AuditSession(self, request, context):
+        """Asks the holders for random leaves.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ShareSession(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProveSession(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreSessions(self, request, context):
+        """Brings back what heads tell of, from peers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -153,6 +256,51 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.SetHold,
                     request_deserializer=lucid_dot_v1_dot_control__pb2.SetHoldRequest.FromString,
                     response_serializer=lucid_dot_v1_dot_control__pb2.SetHoldResponse.SerializeToString,
+            ),
+            'ListPeers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPeers,
+                    request_deserializer=lucid_dot_v1_dot_control__pb2.ListPeersRequest.FromString,
+                    response_serializer=lucid_dot_v1_dot_control__pb2.ListPeersResponse.SerializeToString,
+            ),
+            'PingPeer': grpc.unary_unary_rpc_method_handler(
+                    servicer.PingPeer,
+                    request_deserializer=lucid_dot_v1_dot_control__pb2.PingPeerRequest.FromString,
+                    response_serializer=lucid_dot_v1_dot_control__pb2.PingPeerResponse.SerializeToString,
+            ),
+            'MakeToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.MakeToken,
+                    request_deserializer=lucid_dot_v1_dot_control__pb2.MakeTokenRequest.FromString,
+                    response_serializer=lucid_dot_v1_dot_control__pb2.MakeTokenResponse.SerializeToString,
+            ),
+            'ListReplicas': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReplicas,
+                    request_deserializer=lucid_dot_v1_dot_control__pb2.ListReplicasRequest.FromString,
+                    response_serializer=lucid_dot_v1_dot_control__pb2.ListReplicasResponse.SerializeToString,
+            ),
+            'WaitReplicas': grpc.unary_stream_rpc_method_handler(
+                    servicer.WaitReplicas,
+                    request_deserializer=lucid_dot_v1_dot_control__pb2.WaitReplicasRequest.FromString,
+                    response_serializer=lucid_dot_v1_dot_control__pb2.WaitReplicasResponse.SerializeToString,
+            ),
+            'AuditSession': grpc.unary_stream_rpc_method_handler(
+                    servicer.AuditSession,
+                    request_deserializer=lucid_dot_v1_dot_control__pb2.AuditSessionRequest.FromString,
+                    response_serializer=lucid_dot_v1_dot_control__pb2.AuditSessionResponse.SerializeToString,
+            ),
+            'ShareSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShareSession,
+                    request_deserializer=lucid_dot_v1_dot_control__pb2.ShareSessionRequest.FromString,
+                    response_serializer=lucid_dot_v1_dot_control__pb2.ShareSessionResponse.SerializeToString,
+            ),
+            'ProveSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProveSession,
+                    request_deserializer=lucid_dot_v1_dot_control__pb2.ProveSessionRequest.FromString,
+                    response_serializer=lucid_dot_v1_dot_control__pb2.ProveSessionResponse.SerializeToString,
+            ),
+            'RestoreSessions': grpc.unary_stream_rpc_method_handler(
+                    servicer.RestoreSessions,
+                    request_deserializer=lucid_dot_v1_dot_control__pb2.RestoreSessionsRequest.FromString,
+                    response_serializer=lucid_dot_v1_dot_control__pb2.RestoreSessionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -344,6 +492,249 @@ class Control:
             '/lucid.v1.Control/SetHold',
             lucid_dot_v1_dot_control__pb2.SetHoldRequest.SerializeToString,
             lucid_dot_v1_dot_control__pb2.SetHoldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPeers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lucid.v1.Control/ListPeers',
+            lucid_dot_v1_dot_control__pb2.ListPeersRequest.SerializeToString,
+            lucid_dot_v1_dot_control__pb2.ListPeersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PingPeer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lucid.v1.Control/PingPeer',
+            lucid_dot_v1_dot_control__pb2.PingPeerRequest.SerializeToString,
+            lucid_dot_v1_dot_control__pb2.PingPeerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MakeToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lucid.v1.Control/MakeToken',
+            lucid_dot_v1_dot_control__pb2.MakeTokenRequest.SerializeToString,
+            lucid_dot_v1_dot_control__pb2.MakeTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReplicas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lucid.v1.Control/ListReplicas',
+            lucid_dot_v1_dot_control__pb2.ListReplicasRequest.SerializeToString,
+            lucid_dot_v1_dot_control__pb2.ListReplicasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WaitReplicas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lucid.v1.Control/WaitReplicas',
+            lucid_dot_v1_dot_control__pb2.WaitReplicasRequest.SerializeToString,
+            lucid_dot_v1_dot_control__pb2.WaitReplicasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AuditSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lucid.v1.Control/AuditSession',
+            lucid_dot_v1_dot_control__pb2.AuditSessionRequest.SerializeToString,
+            lucid_dot_v1_dot_control__pb2.AuditSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShareSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lucid.v1.Control/ShareSession',
+            lucid_dot_v1_dot_control__pb2.ShareSessionRequest.SerializeToString,
+            lucid_dot_v1_dot_control__pb2.ShareSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProveSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lucid.v1.Control/ProveSession',
+            lucid_dot_v1_dot_control__pb2.ProveSessionRequest.SerializeToString,
+            lucid_dot_v1_dot_control__pb2.ProveSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lucid.v1.Control/RestoreSessions',
+            lucid_dot_v1_dot_control__pb2.RestoreSessionsRequest.SerializeToString,
+            lucid_dot_v1_dot_control__pb2.RestoreSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

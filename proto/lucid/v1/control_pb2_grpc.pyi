@@ -38,6 +38,19 @@ class ControlStub:
     RecoverSessions: _grpc.UnaryUnaryMultiCallable[_control_pb2.RecoverSessionsRequest, _control_pb2.RecoverSessionsResponse]
     DeleteSession: _grpc.UnaryUnaryMultiCallable[_control_pb2.DeleteSessionRequest, _control_pb2.DeleteSessionResponse]
     SetHold: _grpc.UnaryUnaryMultiCallable[_control_pb2.SetHoldRequest, _control_pb2.SetHoldResponse]
+    ListPeers: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListPeersRequest, _control_pb2.ListPeersResponse]
+    PingPeer: _grpc.UnaryUnaryMultiCallable[_control_pb2.PingPeerRequest, _control_pb2.PingPeerResponse]
+    MakeToken: _grpc.UnaryUnaryMultiCallable[_control_pb2.MakeTokenRequest, _control_pb2.MakeTokenResponse]
+    """A token of this node, for its owner to call its peer services with grpcurl."""
+    ListReplicas: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListReplicasRequest, _control_pb2.ListReplicasResponse]
+    WaitReplicas: _grpc.UnaryStreamMultiCallable[_control_pb2.WaitReplicasRequest, _control_pb2.WaitReplicasResponse]
+    """Reports until the session has all its replicas, or the time is up."""
+    AuditSession: _grpc.UnaryStreamMultiCallable[_control_pb2.AuditSessionRequest, _control_pb2.AuditSessionResponse]
+    """Asks the holders for random leaves."""
+    ShareSession: _grpc.UnaryUnaryMultiCallable[_control_pb2.ShareSessionRequest, _control_pb2.ShareSessionResponse]
+    ProveSession: _grpc.UnaryUnaryMultiCallable[_control_pb2.ProveSessionRequest, _control_pb2.ProveSessionResponse]
+    RestoreSessions: _grpc.UnaryStreamMultiCallable[_control_pb2.RestoreSessionsRequest, _control_pb2.RestoreSessionsResponse]
+    """Brings back what heads tell of, from peers."""
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -49,6 +62,19 @@ class ControlAsyncStub(ControlStub):
     RecoverSessions: _aio.UnaryUnaryMultiCallable[_control_pb2.RecoverSessionsRequest, _control_pb2.RecoverSessionsResponse]  # type: ignore[assignment]
     DeleteSession: _aio.UnaryUnaryMultiCallable[_control_pb2.DeleteSessionRequest, _control_pb2.DeleteSessionResponse]  # type: ignore[assignment]
     SetHold: _aio.UnaryUnaryMultiCallable[_control_pb2.SetHoldRequest, _control_pb2.SetHoldResponse]  # type: ignore[assignment]
+    ListPeers: _aio.UnaryUnaryMultiCallable[_control_pb2.ListPeersRequest, _control_pb2.ListPeersResponse]  # type: ignore[assignment]
+    PingPeer: _aio.UnaryUnaryMultiCallable[_control_pb2.PingPeerRequest, _control_pb2.PingPeerResponse]  # type: ignore[assignment]
+    MakeToken: _aio.UnaryUnaryMultiCallable[_control_pb2.MakeTokenRequest, _control_pb2.MakeTokenResponse]  # type: ignore[assignment]
+    """A token of this node, for its owner to call its peer services with grpcurl."""
+    ListReplicas: _aio.UnaryUnaryMultiCallable[_control_pb2.ListReplicasRequest, _control_pb2.ListReplicasResponse]  # type: ignore[assignment]
+    WaitReplicas: _aio.UnaryStreamMultiCallable[_control_pb2.WaitReplicasRequest, _control_pb2.WaitReplicasResponse]  # type: ignore[assignment]
+    """Reports until the session has all its replicas, or the time is up."""
+    AuditSession: _aio.UnaryStreamMultiCallable[_control_pb2.AuditSessionRequest, _control_pb2.AuditSessionResponse]  # type: ignore[assignment]
+    """Asks the holders for random leaves."""
+    ShareSession: _aio.UnaryUnaryMultiCallable[_control_pb2.ShareSessionRequest, _control_pb2.ShareSessionResponse]  # type: ignore[assignment]
+    ProveSession: _aio.UnaryUnaryMultiCallable[_control_pb2.ProveSessionRequest, _control_pb2.ProveSessionResponse]  # type: ignore[assignment]
+    RestoreSessions: _aio.UnaryStreamMultiCallable[_control_pb2.RestoreSessionsRequest, _control_pb2.RestoreSessionsResponse]  # type: ignore[assignment]
+    """Brings back what heads tell of, from peers."""
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -99,5 +125,72 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.SetHoldRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.SetHoldResponse, _abc.Awaitable[_control_pb2.SetHoldResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListPeers(
+        self,
+        request: _control_pb2.ListPeersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ListPeersResponse, _abc.Awaitable[_control_pb2.ListPeersResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def PingPeer(
+        self,
+        request: _control_pb2.PingPeerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.PingPeerResponse, _abc.Awaitable[_control_pb2.PingPeerResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def MakeToken(
+        self,
+        request: _control_pb2.MakeTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.MakeTokenResponse, _abc.Awaitable[_control_pb2.MakeTokenResponse]]:
+        """A token of this node, for its owner to call its peer services with grpcurl."""
+
+    @_abc_1.abstractmethod
+    def ListReplicas(
+        self,
+        request: _control_pb2.ListReplicasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ListReplicasResponse, _abc.Awaitable[_control_pb2.ListReplicasResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def WaitReplicas(
+        self,
+        request: _control_pb2.WaitReplicasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.WaitReplicasResponse], _abc.AsyncIterator[_control_pb2.WaitReplicasResponse]]:
+        """Reports until the session has all its replicas, or the time is up."""
+
+    @_abc_1.abstractmethod
+    def AuditSession(
+        self,
+        request: _control_pb2.AuditSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.AuditSessionResponse], _abc.AsyncIterator[_control_pb2.AuditSessionResponse]]:
+        """Asks the holders for random leaves."""
+
+    @_abc_1.abstractmethod
+    def ShareSession(
+        self,
+        request: _control_pb2.ShareSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ShareSessionResponse, _abc.Awaitable[_control_pb2.ShareSessionResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ProveSession(
+        self,
+        request: _control_pb2.ProveSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ProveSessionResponse, _abc.Awaitable[_control_pb2.ProveSessionResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RestoreSessions(
+        self,
+        request: _control_pb2.RestoreSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.RestoreSessionsResponse], _abc.AsyncIterator[_control_pb2.RestoreSessionsResponse]]:
+        """Brings back what heads tell of, from peers."""
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -52,7 +52,7 @@ def test_licence_is_apache_2(root: Path, project: dict[str, Any]) -> None:
 
 def test_console_scripts_start_something(project: dict[str, Any]) -> None:
     installed = {point.name: point for point in entry_points(group="console_scripts")}
-    assert set(project["scripts"]) == {"lucid-node", "lucid-shell"}
+    assert set(project["scripts"]) == {"lucid-node", "lucid-shell", "lucid-simnet"}
     for name, target in project["scripts"].items():
         assert installed[name].value == target
         assert callable(installed[name].load())

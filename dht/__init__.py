@@ -1,0 +1,1 @@
+"""Finding and spreading: recordings on other nodes, and back. Pure decisions, and flow over ports."""

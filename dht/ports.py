@@ -1,0 +1,92 @@
+"""What spreading asks of the world, beside the ports of the kernel.
+
+Messages are those of `lucid.v1`; what a peer answers is unchecked: the flow that asked checks it.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from lucid.v1 import chunk_pb2, witness_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class PeerIdentity:
+    """A peer, as its signed records tell.
+
+    Attributes:
+        device: Ed25519 key of the node.
+        owner: Ed25519 key of its owner.
+        box: X25519 key that others may seal to.
+    """
+
+    device: bytes
+    owner: bytes
+    box: bytes
+
+
+class Peer(Protocol):
+    """An authenticated peer that can be called now. Every call has a deadline of its own.
+
+    Every method raises `Unavailable` when the peer does not answer (in time), `PeerFault` when it broke the
+    protocol, and what the peer itself refused with (`StoreFull`, `NotFound`, `Conflict`, `InvalidRecord`, …).
+    """
+
+    @property
+    def identity(self) -> PeerIdentity:
+        """Who it is."""
+        ...
+
+    def put_chunk(
+        self, requests: AsyncIterator[chunk_pb2.PutChunkRequest]
+    ) -> AsyncIterator[chunk_pb2.PutChunkResponse]:
+        """Sends a chunk; see `ChunkService.PutChunk`."""
+        ...
+
+    def get_chunk(self, request: chunk_pb2.GetChunkRequest) -> AsyncIterator[chunk_pb2.GetChunkResponse]:
+        """Fetches a chunk, or part of one."""
+        ...
+
+    async def has_chunks(self, request: chunk_pb2.HasChunksRequest) -> chunk_pb2.HasChunksResponse:
+        """Asks which chunks are held."""
+        ...
+
+    async def audit_chunk(self, request: chunk_pb2.AuditChunkRequest) -> chunk_pb2.AuditChunkResponse:
+        """Asks for leaves of a chunk, with their paths."""
+        ...
+
+    async def release_chunk(self, request: chunk_pb2.ReleaseChunkRequest) -> chunk_pb2.ReleaseChunkResponse:
+        """Ends a lease."""
+        ...
+
+    async def put_head(self, request: chunk_pb2.PutHeadRequest) -> chunk_pb2.PutHeadResponse:
+        """Leaves a head."""
+        ...
+
+    async def get_head(self, request: chunk_pb2.GetHeadRequest) -> chunk_pb2.GetHeadResponse:
+        """Asks for the heads under a locator."""
+        ...
+
+    async def attest(self, request: witness_pb2.AttestRequest) -> witness_pb2.AttestResponse:
+        """Asks for a co-signature."""
+        ...
+
+    async def get_attested(self, request: witness_pb2.GetAttestedRequest) -> witness_pb2.GetAttestedResponse:
+        """Asks what was co-signed last."""
+        ...
+
+
+class Peers(Protocol):
+    """The peers of this node."""
+
+    def known(self) -> Sequence[PeerIdentity]:
+        """All peers whose identity is known, reachable or not, sorted by device. Never this node itself."""
+        ...
+
+    def find(self, device: bytes) -> Peer | None:
+        """The peer, if it is connected now."""
+        ...
+
+    async def wait_changed(self) -> None:
+        """Returns when a peer has come or gone since the last call of this caller, or at once if one has."""
+        ...
