@@ -11,8 +11,9 @@ from time import perf_counter
 
 from benchmarks.measures import Figure, Report, Summary, Verdict, compute_percentile, format_value
 from benchmarks.process import BenchmarkError
+from kernel.chunk_id import LEAF_BYTES, compute_chunk_id, compute_chunk_leaves
 from kernel.merkle import HASH_BYTES, compute_inclusion_proof, compute_leaf, compute_root, is_included
-from session.merkle_builder import LEAF_BYTES, build_session_tree, compute_chunk_id, compute_chunk_leaves
+from session.merkle_builder import build_session_tree
 
 SESSION_BYTES = 100 << 30
 CHUNK_BYTES = 8 << 20

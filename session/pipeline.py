@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from kernel import aead
+from kernel.chunk_id import compute_blob_id
 from kernel.errors import LucidError, StoreError
 from lucid.v1 import session_pb2
 from session.encryptor import ChunkFlag, EncryptedChunk, encrypt_chunk
-from session.merkle_builder import compute_blob_id
 from session.ports import SessionPorts
 
 Commit = Callable[[list[session_pb2.ChunkEntry]], Awaitable[None]]

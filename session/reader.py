@@ -9,13 +9,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from kernel.chunk_id import compute_blob_id
 from kernel.errors import InvalidRecord, LucidError, NotFound, Reason, StoreDamaged, StoreError
 from lucid.v1 import data_pb2, session_pb2
 from session.access import RecorderKeys, load_secret
 from session.catalog import Catalog
 from session.encryptor import HEADER_BYTES, ChunkFlag, decode_header, decrypt_chunk
 from session.live_tail import decrypt_frame, derive_frame_key, list_tails
-from session.merkle_builder import compute_blob_id
 from session.ports import SessionPorts, Sink
 
 FOLLOW_EVERY_S = 0.1

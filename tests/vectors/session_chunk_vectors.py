@@ -10,11 +10,12 @@ import zstandard
 from blake3 import blake3
 
 from kernel import aead, merkle
+from kernel.chunk_id import compute_blob_id, compute_chunk_leaves
 from kernel.domains import Label
 from kernel.kdf import derive
 from session import encryptor
 from session.encryptor import ChunkFlag, ChunkHeader
-from session.merkle_builder import build_session_tree, compute_blob_id, compute_chunk_leaves
+from session.merkle_builder import build_session_tree
 from session.preset import MAX_CHUNK_BYTES
 
 Case = dict[str, Any]

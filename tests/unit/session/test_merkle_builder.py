@@ -5,14 +5,9 @@ import random
 import pytest
 from blake3 import blake3
 
+from kernel.chunk_id import LEAF_BYTES, compute_blob_id, compute_chunk_id, compute_chunk_leaves
 from kernel.merkle import compute_inclusion_proof, compute_leaf, compute_root, is_included
-from session.merkle_builder import (
-    LEAF_BYTES,
-    build_session_tree,
-    compute_blob_id,
-    compute_chunk_id,
-    compute_chunk_leaves,
-)
+from session.merkle_builder import build_session_tree
 
 BLOB = random.Random(1).randbytes(5 * LEAF_BYTES + 77)
 

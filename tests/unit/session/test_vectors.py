@@ -9,6 +9,7 @@ import pytest
 from blake3 import blake3
 
 from kernel import merkle
+from kernel.chunk_id import compute_blob_id, compute_chunk_id, compute_chunk_leaves
 from kernel.domains import NETWORKS, Domain, Label, Network
 from kernel.errors import InvalidRecord, Reason
 from kernel.signing import verify_signed
@@ -20,7 +21,7 @@ from session.control_policy import compute_policy_hash, decode_policy
 from session.encryptor import HEADER_BYTES, ChunkFlag, compute_padded_bytes, decrypt_chunk, encrypt_chunk
 from session.live_tail import decrypt_frame, derive_frame_key, encrypt_frame
 from session.manifest import compute_manifest_hash, decode_manifest
-from session.merkle_builder import build_session_tree, compute_blob_id, compute_chunk_id, compute_chunk_leaves
+from session.merkle_builder import build_session_tree
 from tests.vectors.make_session_vectors import BUILDERS, render
 
 VECTORS = Path(__file__).parents[2] / "vectors"
