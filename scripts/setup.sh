@@ -57,7 +57,7 @@ case $profile in
     # The tests let other programs judge what we write: units, and terminal recordings.
     command -v systemd-analyze >/dev/null || need systemd
     command -v asciinema >/dev/null || need asciinema
-    # grpcurl, which calls our servers, is built from its pinned source; old compilers fetch the one it needs.
+    # grpcurl, which calls our servers as others would, is built from its pinned source.
     command -v go >/dev/null || need golang-go
     ;;
   bench)
@@ -88,6 +88,8 @@ pip install --constraint constraints.txt setuptools wheel
 pip install --constraint constraints.txt --no-build-isolation --use-pep517 --editable ".$extra"
 if [ -n "$extra" ]; then
   say "installing the pinned grpcurl"
-  GOBIN=$PWD/.cache/bin go install "$grpcurl"
+  GOBIN=$PWD/.venv/bin go install "$grpcurl"
+  printf '%s\n' "$key" >.venv/setup-dev
+else
+  printf '%s\n' "$key" >.venv/setup-runtime
 fi
-if [ -n "$extra" ]; then printf '%s\n' "$key" >.venv/setup-dev; else printf '%s\n' "$key" >.venv/setup-runtime; fi

@@ -135,6 +135,22 @@ def place(tmp_path: Path) -> Iterator[Place]:
     yield from make_place(tmp_path)
 
 
+@pytest.fixture
+def make_places(tmp_path: Path) -> Iterator[Callable[[int], list[Place]]]:
+    """Several homes."""
+    with contextlib.ExitStack() as stack:
+
+        def make(count: int) -> list[Place]:
+            places = []
+            for number in range(count):
+                root = tmp_path / str(number)
+                root.mkdir()
+                places.append(stack.enter_context(contextlib.contextmanager(make_place)(root)))
+            return places
+
+        yield make
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A home with a running daemon that the tests of a module share."""

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import message_factory
+from grpc_reflection.v1alpha import reflection_pb2
 
 from kernel.errors import InvalidRecord, Locked, LucidError, Reason, Unavailable
 from lucid.v1 import chunk_pb2, data_pb2, node_pb2, witness_pb2
@@ -301,3 +302,20 @@ async def test_calls_are_counted(make_meeting: Any, open_channel: Any) -> None:
     read = meeting.metrics.registry.get_sample_value
     assert read("lucid_rpc_seconds_count", {"method": INFO}) == 1
     assert read("lucid_rpc_refused_total", {"method": INFO, "code": "Locked"}) == 1
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_reflection_is_there_under_both_names(
+    make_meeting: Any, open_channel: Any, version: str
+) -> None:
+    meeting = await make_meeting(1, run=False)
+    name = f"grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
+    asked = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol="lucid.v1.ChunkService"),
+    ]
+    raws = await call_raw(open_channel(meeting), name, [request.SerializeToString() for request in asked])
+    answers = [reflection_pb2.ServerReflectionResponse.FromString(raw) for raw in raws]
+    listed = {service.name for service in answers[0].list_services_response.service}
+    assert {"lucid.v1.NodeService", "lucid.v1.ChunkService", "lucid.v1.WitnessService"} <= listed
+    assert answers[1].file_descriptor_response.file_descriptor_proto
