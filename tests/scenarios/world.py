@@ -125,6 +125,13 @@ class World:
 
     async def boot(self) -> SessionManager:
         """A process starts on this disk."""
+        await self.reopen()
+        self.manager = SessionManager(self.ports, self.keys, self.preset)
+        await self.manager.start()
+        return self.manager
+
+    async def reopen(self) -> None:
+        """A process opens the store on this disk, and does nothing with it yet."""
         offload, quota = InlineOffload(), Quota(self.quota_bytes)
         self.ports = SessionPorts(
             self.clock,
@@ -134,9 +141,6 @@ class World:
             await FileBlobs.open(self.files, offload, quota),
             await FileJournal.open(self.files, offload, quota, reserved=SMALL_FACTS),
         )
-        self.manager = SessionManager(self.ports, self.keys, self.preset)
-        await self.manager.start()
-        return self.manager
 
     async def kill(self, *, power: bool = False) -> None:
         """The process dies; with `power`, so does the machine."""
