@@ -1,5 +1,6 @@
 """Options that commands share."""
 
+import math
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -57,6 +58,17 @@ class Duration(click.ParamType[int]):
         from node.units import parse_duration
 
         return value if isinstance(value, int) else parse_duration(value)
+
+
+class Number(click.FloatRange):
+    """A number within bounds; "nan" is none, although it is outside of no bounds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """See `click.ParamType`."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number.", param, ctx)
+        return number
 
 
 session_argument = click.argument("session", metavar="ID")
