@@ -12,7 +12,7 @@ from session.access import RecorderKeys
 from session.ports import SessionPorts
 from session.preset import SessionPreset
 from session.session_manager import RecordingRequest, SessionManager
-from session.tables import SMALL_FACTS, TABLES
+from session.tables import DELETIONS, SMALL_FACTS, TABLES
 from storage.blobs import FileBlobs
 from storage.faults import Faults
 from storage.inline import InlineOffload
@@ -139,7 +139,7 @@ class World:
             offload,
             self.records,
             await FileBlobs.open(self.files, offload, quota),
-            await FileJournal.open(self.files, offload, quota, reserved=SMALL_FACTS),
+            await FileJournal.open(self.files, offload, quota, reserved=SMALL_FACTS, freeing=DELETIONS),
         )
 
     async def kill(self, *, power: bool = False) -> None:
