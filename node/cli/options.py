@@ -3,11 +3,14 @@
 import math
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from node.home import Home, find_home
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,6 +23,7 @@ def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.
         with_home = click.option(
             "--home",
             metavar="DIR",
+            type=DIRECTORY,
             callback=_get_home,
             help="Where the node lives [default: $LUCID_HOME or ~/.lucid].",
         )(with_json)
@@ -34,6 +38,30 @@ def _get_home(context: click.Context, _parameter: click.Parameter, value: str | 
         return None
     above = context.find_root().params.get("home_default")
     return find_home(value if value is not None else above, os.environ)
+
+
+class PathWord(click.ParamType[str]):
+    """A path, taken as it is written; the shell completes it.
+
+    Args:
+        kind: what the shell offers: "file" (directories as well) or "dir".
+    """
+
+    name = "path"
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> "list[CompletionItem]":
+        """See `click.ParamType`."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type=self._kind)]
+
+
+FILE, DIRECTORY = PathWord("file"), PathWord("dir")
 
 
 class Size(click.ParamType[int]):

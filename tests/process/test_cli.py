@@ -376,6 +376,27 @@ def test_completion_completes(shared: Any) -> None:
     assert {line.split(",")[-1] for line in done.stdout.decode().split()} == {"record", "recover", "release"}
 
 
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("session record ho", "file"),
+        ("session get abc ho", "file"),
+        ("session export abc --cast ho", "file"),
+        ("init --passphrase-file ho", "file"),
+        ("service install --dir ho", "dir"),
+        ("status --home ho", "dir"),
+        ("--home ho", "dir"),
+    ],
+)
+def test_paths_are_completed_by_the_shell(shared: Any, words: str, kind: str) -> None:
+    environment = {
+        "_LUCID_NODE_COMPLETE": "bash_complete",
+        "COMP_WORDS": f"lucid-node {words}",
+        "COMP_CWORD": str(len(words.split())),
+    }
+    assert shared.run(environment=environment).stdout == f"{kind},ho\n".encode()
+
+
 def test_a_unit_is_written_and_removed(shared: Any, tmp_path: Path) -> None:
     arguments = ["--dir", str(tmp_path)]
     done = shared.json("service", "install", *arguments, "--passphrase-file", str(shared.passphrase_file))
