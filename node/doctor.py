@@ -174,6 +174,10 @@ def examine_store(config: NodeConfig) -> Iterator[Check]:
 
 
 _REBUILD_HINT = "Run `lucid-node doctor --rebuild`."
+_ONLY_COPY_HINT = (
+    "It can be read as long as the other copy is whole: write the recording out with `session get`."
+)
+_TORN_HINT = "A kill leaves that; the daemon cuts it off before it writes there again."
 _VERIFY_HINT = "Start the daemon and run `lucid-node session verify` on the session."
 
 
@@ -187,6 +191,8 @@ async def _look_through(opened: "Opened") -> list[Check]:
 
 
 async def _look_at_journals(opened: "Opened") -> list[Check]:
+    from session.rebuild import find_lost_facts
+
     findings = []
     for stream in opened.ports.journal.streams():
         contents = await opened.ports.journal.read(stream)
@@ -195,8 +201,9 @@ async def _look_at_journals(opened: "Opened") -> list[Check]:
         ]
         if contents.torn_bytes:
             what = f"{stream} ends with a torn write of {contents.torn_bytes} bytes"
-            findings.append(Check("journal", Verdict.NOTE, what, "The daemon mends it when it starts."))
-    return findings
+            findings.append(Check("journal", Verdict.NOTE, what, _TORN_HINT))
+    lost = await find_lost_facts(opened.session_ports)
+    return findings + [Check("journal", Verdict.WRONG, what, _ONLY_COPY_HINT) for what in lost]
 
 
 def _look_at_chunks(opened: "Opened") -> list[Check]:

@@ -77,6 +77,7 @@ async def open_home(
             tables=(*tables.TABLES, *dht_tables.TABLES),
             quota_bytes=config.quota or None,
             reserved_streams=tables.SMALL_FACTS,
+            freeing_streams=tables.DELETIONS,
             rebuild=rebuild,
             wrap_files=lambda files: MeteredFiles(wrap_files(files), meter),
         )

@@ -26,10 +26,12 @@ class Catalog:
         """The index row.
 
         Raises:
-            NotFound: there is no such session.
+            NotFound: there is no such session, or it was deleted.
             StoreDamaged: the row is.
         """
         value = self._records.get(tables.SESSIONS, session_id)
+        if value is None and self.tombstone(session_id) is not None:
+            raise NotFound(f"session {format_session_id(session_id)} was deleted")
         if value is None:
             raise NotFound(f"there is no session {format_session_id(session_id)}")
         return session_pb2.SessionRow.FromString(value)

@@ -140,6 +140,28 @@ async def _seal_segments(
     await ledger.record_made(make)
 
 
+def replay_facts(
+    session_id: bytes, records: Sequence[tuple[int, bytes]]
+) -> tuple[session_pb2.SessionRow | None, list[Operation], list[str]]:
+    """What the facts of a session make of it, those left out that do not follow from the ones before.
+
+    Returns:
+        The row (None: no facts are left), what belongs beside it, and what was left out, in words.
+    """
+    row: session_pb2.SessionRow | None = None
+    operations: list[Operation] = []
+    problems = []
+    for number, payload in records:
+        try:
+            row, more = apply_fact(session_id, row, decode_fact(payload))
+        except (InvalidRecord, Conflict) as error:
+            problems.append(f"fact {number}: {error}")
+            continue
+        operations += more
+        row.fact_count = number + 1
+    return row, operations, problems
+
+
 async def rebuild_session(ports: SessionPorts, session_id: bytes) -> list[str]:
     """Remakes the index of one session from its facts.
 
@@ -153,18 +175,10 @@ async def rebuild_session(ports: SessionPorts, session_id: bytes) -> list[str]:
     problems = list(contents.damaged)
     if contents.torn_bytes:
         await ports.journal.trim(stream)
-    row: session_pb2.SessionRow | None = None
-    operations: list[Operation] = []
-    for number, payload in contents.records:
-        try:
-            row, more = apply_fact(session_id, row, decode_fact(payload))
-        except (InvalidRecord, Conflict) as error:
-            problems.append(f"fact {number}: {error}")
-            continue
-        operations += more
-        row.fact_count = number + 1
+    row, operations, conflicts = replay_facts(session_id, contents.records)
+    problems += conflicts
     if row is None:
-        return [*problems, "no facts are left of it; its index is kept as it is"]
+        return [*problems, "no facts are left from which its index could be remade"]
     row.facts_bytes = ports.journal.size(stream)
     operations.append(Put(tables.SESSIONS, session_id, row.SerializeToString()))
     await ports.records.commit(operations)

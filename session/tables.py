@@ -22,8 +22,10 @@ TOMBSTONES = "tombstones"
 TABLES = (SESSIONS, CHUNKS, CHECKPOINTS, TOMBSTONES)
 
 TOMBSTONE_STREAM = "tombstones"
-SMALL_FACTS = frozenset({"secret", "facts", "tombstones"})
-"""Last components of streams that a full quota must not stop: sessions can always be closed and deleted."""
+SMALL_FACTS = frozenset({"secret", "facts"})
+"""Last components of streams that may go on for a while when the quota is full."""
+DELETIONS = frozenset({TOMBSTONE_STREAM})
+"""The same for streams that no quota stops: sessions can always be deleted."""
 
 _SEALED = "/secret"
 _FACTS = "/facts"

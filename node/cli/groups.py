@@ -4,6 +4,8 @@ from importlib import import_module
 
 import click
 
+from node.cli.options import DIRECTORY
+
 COMMANDS: "Table" = {
     "init": ("node.cli.init", "Set up a node: make its keys and show the recovery words."),
     "id": ("node.cli.id", "Show who this node is."),
@@ -91,7 +93,10 @@ root = LazyGroup(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     params=[
         click.Option(
-            ["--home", "home_default"], metavar="DIR", help="Where the node lives [default: ~/.lucid]."
+            ["--home", "home_default"],
+            metavar="DIR",
+            type=DIRECTORY,
+            help="Where the node lives [default: ~/.lucid].",
         ),
         click.Option(
             ["--version"],

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from node.cli.options import command
+from node.cli.options import FILE, command
 from node.config import SETTINGS
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def _add_settings(function: Any) -> Any:
 @click.option(
     "--passphrase-file",
     metavar="FILE",
+    type=FILE,
     help="File that holds the passphrase [default: a systemd credential, else ask].",
 )
 @_add_settings

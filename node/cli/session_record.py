@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from node.cli.options import Duration, command
+from node.cli.options import FILE, Duration, command
 
 if TYPE_CHECKING:
     from lucid.v1 import data_pb2
@@ -39,7 +39,7 @@ def _split(arguments: list[str]) -> tuple[list[str], bool, list[str]]:
 
 
 @command("record", cls=RecordCommand)
-@click.argument("source", metavar="[FILE | DIR | - | -- CMD...]", required=False)
+@click.argument("source", metavar="[FILE | DIR | - | -- CMD...]", type=FILE, required=False)
 @click.option("--name", default="", help="What to call it [default: its source].")
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="A word to find it by; may be given again.")
 @click.option(

@@ -28,9 +28,21 @@ def show_command(home: "Home", session: str, as_json: bool) -> None:
 
 def format_session(info: "control_pb2.SessionInfo") -> str:
     """A session for people."""
+    from lucid.v1 import session_pb2
     from node.cli.output import format_facts, format_id, format_time, kind_name, state_name
     from node.units import format_size
 
+    if info.state == session_pb2.STATE_DELETED:
+        return format_facts(
+            [
+                ("Session", format_id(info.session_id)),
+                ("State", f"{state_name(info.state)}: its bytes and its key are destroyed"),
+                ("Deleted", format_time(info.last_change_ns)),
+                ("Chunks", str(info.chunks)),
+                ("Root", info.root.hex()),
+                ("Manifest hash", info.manifest_hash.hex()),
+            ]
+        )
     metadata = info.metadata
     facts = [
         ("Session", format_id(info.session_id)),

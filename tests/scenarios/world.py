@@ -12,7 +12,7 @@ from session.access import RecorderKeys
 from session.ports import SessionPorts
 from session.preset import SessionPreset
 from session.session_manager import RecordingRequest, SessionManager
-from session.tables import SMALL_FACTS, TABLES
+from session.tables import DELETIONS, SMALL_FACTS, TABLES
 from storage.blobs import FileBlobs
 from storage.faults import Faults
 from storage.inline import InlineOffload
@@ -125,6 +125,13 @@ class World:
 
     async def boot(self) -> SessionManager:
         """A process starts on this disk."""
+        await self.reopen()
+        self.manager = SessionManager(self.ports, self.keys, self.preset)
+        await self.manager.start()
+        return self.manager
+
+    async def reopen(self) -> None:
+        """A process opens the store on this disk, and does nothing with it yet."""
         offload, quota = InlineOffload(), Quota(self.quota_bytes)
         self.ports = SessionPorts(
             self.clock,
@@ -132,11 +139,8 @@ class World:
             offload,
             self.records,
             await FileBlobs.open(self.files, offload, quota),
-            await FileJournal.open(self.files, offload, quota, reserved=SMALL_FACTS),
+            await FileJournal.open(self.files, offload, quota, reserved=SMALL_FACTS, freeing=DELETIONS),
         )
-        self.manager = SessionManager(self.ports, self.keys, self.preset)
-        await self.manager.start()
-        return self.manager
 
     async def kill(self, *, power: bool = False) -> None:
         """The process dies; with `power`, so does the machine."""

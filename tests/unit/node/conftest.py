@@ -82,7 +82,9 @@ async def make_bench(home: Home) -> AsyncIterator[MakeBench]:
             offload, quota = InlineOffload(), Quota(config.quota or None)
             records = MemoryRecords(tables.TABLES, faults)
             blobs = await FileBlobs.open(files, offload, quota)
-            journal = await FileJournal.open(files, offload, quota, reserved=tables.SMALL_FACTS)
+            journal = await FileJournal.open(
+                files, offload, quota, reserved=tables.SMALL_FACTS, freeing=tables.DELETIONS
+            )
             usage = {"free": FREE_BYTES}
 
             def measure() -> Usage:
