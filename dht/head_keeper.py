@@ -25,6 +25,7 @@ from lucid.v1 import chunk_pb2
 MAX_DEVICES = 16
 """Devices under one locator."""
 
+MAX_RESPONSE_BYTES = 900 << 10
 MAX_STREAM_BYTES = 4 << 20
 OWNER_BYTES = 4 << 20
 """Heads of one owner, together."""
@@ -74,7 +75,7 @@ class HeadKeeper:
         return chunk_pb2.PutHeadResponse(receipt=receipt)
 
     async def get_head(self, request: chunk_pb2.GetHeadRequest) -> chunk_pb2.GetHeadResponse:
-        """The heads under a locator that have not expired; see `ChunkService.GetHead`.
+        """The heads under a locator that have not expired, the youngest first; see `ChunkService.GetHead`.
 
         Raises:
             InvalidRecord: the locator is none.
@@ -82,25 +83,28 @@ class HeadKeeper:
         if len(request.locator) != PUBLIC_KEY_BYTES:
             raise InvalidRecord(Reason.MALFORMED, f"a locator has {PUBLIC_KEY_BYTES} bytes")
         now_s = self._ports.clock.wall_ns() // _NS
-        found = [kept for _, kept in self._scan(request.locator)]
-        entries = [kept.entry for kept in found if _decode_head(kept).expires_s > now_s]
-        return chunk_pb2.GetHeadResponse(entries=entries)
+        found = [(_decode_head(kept), kept.entry) for _, kept in self._scan(request.locator)]
+        response = chunk_pb2.GetHeadResponse()
+        for head, entry in sorted(found, key=lambda each: each[0].time_s, reverse=True):
+            if head.expires_s > now_s and response.ByteSize() + entry.ByteSize() <= MAX_RESPONSE_BYTES:
+                response.entries.append(entry)
+        return response
 
     async def sweep(self, now_s: int) -> None:
         """Forgets heads that have expired at Unix time `now_s`."""
-        locators = {
-            key[:PUBLIC_KEY_BYTES]: None
-            for key, kept in self._scan()
-            if _decode_head(kept).expires_s <= now_s
-        }
-        for locator in locators:
+        over = [key for key, kept in self._scan() if _decode_head(kept).expires_s <= now_s]
+        for locator in dict.fromkeys(key[:PUBLIC_KEY_BYTES] for key in over):
             async with self._locks.hold(locator):
-                rows = self._scan(locator)
-                over = [(key, kept) for key, kept in rows if _decode_head(kept).expires_s <= now_s]
-                await self._ports.records.commit([Delete(tables.HEADS, key) for key, _ in over])
-                for _, kept in over:
-                    self._count(kept, -1)
-                await self._begin_stream_again(locator, [kept for _, kept in rows if (_, kept) not in over])
+                await run_to_end(self._forget(locator, now_s))
+
+    async def _forget(self, locator: bytes, now_s: int) -> None:
+        rows = self._scan(locator)
+        stays = {key: _decode_head(kept).expires_s > now_s for key, kept in rows}
+        await self._ports.records.commit([Delete(tables.HEADS, key) for key, _ in rows if not stays[key]])
+        for key, kept in rows:
+            if not stays[key]:
+                self._count(kept, -1)
+        await self._begin_stream_again(locator, [kept for key, kept in rows if stays[key]])
 
     async def _keep(
         self, owner: bytes, entry: chunk_pb2.HeadEntry, head: chunk_pb2.Head

@@ -1,7 +1,7 @@
 """Heads: what lets an owner find its sessions again. Format: docs/spec/12-head.md.
 
-A head belongs to a locator, a key that follows from the owner root. The locator's grant names the devices that
-write heads under it; each device signs its own, with a sequence that grows.
+A head belongs to a locator, a key that follows from the owner root. The locator's grant names the devices
+that write heads under it; each device signs its own, with a sequence that grows.
 """
 
 from blake3 import blake3
