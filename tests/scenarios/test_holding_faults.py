@@ -79,9 +79,7 @@ async def story(holder: Holder, told: Told) -> None:
 
 
 async def check(holder: Holder, told: Told) -> None:
-    rows = {
-        key: chunk_pb2.Holding.FromString(value) for key, value in holder.records.scan(tables.HOLDINGS)
-    }
+    rows = {key: chunk_pb2.Holding.FromString(value) for key, value in holder.records.scan(tables.HOLDINGS)}
     found = {
         (chunk_id, held.lease.public_key): chunk_pb2.Lease.FromString(held.lease.payload).sequence
         for chunk_id, row in rows.items()
@@ -94,7 +92,9 @@ async def check(holder: Holder, told: Told) -> None:
         if compute_blob_id(blob) in rows:
             assert await get_chunk(holder.peer(), compute_blob_id(blob)) == blob
     assert sorted(rows) == holder.ports.blobs.ids()
-    assert [tables.held_stream(chunk_id) for chunk_id in sorted(rows)] == holder.ports.journal.streams("held/")
+    assert [tables.held_stream(chunk_id) for chunk_id in sorted(rows)] == holder.ports.journal.streams(
+        "held/"
+    )
     assert holder.holdings.held_bytes == sum(row.size_bytes for row in rows.values())
     assert holder.holdings.problems == []
     await check_heads(holder, told)
