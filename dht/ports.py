@@ -134,7 +134,7 @@ class Recordings(Protocol):
     """The recordings of this node, as far as spreading them needs."""
 
     def session_ids(self) -> Sequence[bytes]:
-        """All sessions, sorted."""
+        """All sessions that are to be spread: those of this node's owner, sorted."""
         ...
 
     def chunk_count(self, session_id: bytes) -> int:
@@ -143,6 +143,10 @@ class Recordings(Protocol):
 
     def chunks(self, session_id: bytes, start: int, limit: int) -> Sequence[OwnChunk]:
         """Up to `limit` chunks of a session from index `start` on; those with a damaged row are left out."""
+        ...
+
+    def is_own(self, session_id: bytes) -> bool:
+        """Is there such a session, recorded by a device of this node's owner?"""
         ...
 
     def is_deleted(self, session_id: bytes) -> bool:
@@ -158,10 +162,14 @@ class Recordings(Protocol):
         """
         ...
 
-    def take_changed(self) -> Sequence[bytes]:
-        """Sessions that grew or were deleted since the last call, sorted."""
-        ...
 
-    async def wait_changed(self) -> None:
-        """Returns as soon as `take_changed` would give one."""
-        ...
+@dataclass(frozen=True, slots=True)
+class SpreadPorts:
+    """The world as the spreading of own chunks sees it."""
+
+    clock: Clock
+    offload: Offload
+    records: Records
+    blobs: Blobs
+    peers: Peers
+    recordings: Recordings

@@ -48,9 +48,7 @@ class Fetched:
 class Fetch(Protocol):
     """Where chunks come from that are missing or damaged here."""
 
-    async def fetch(
-        self, session_id: bytes, index: int, chunk_id: bytes, size_bytes: int
-    ) -> Fetched | None:
+    async def fetch(self, session_id: bytes, index: int, chunk_id: bytes, size_bytes: int) -> Fetched | None:
         """The blob of a chunk; None if nobody gives it."""
         ...
 
@@ -58,11 +56,12 @@ class Fetch(Protocol):
 class FetchNothing:
     """`Fetch` of a node without peers."""
 
-    async def fetch(
-        self, session_id: bytes, index: int, chunk_id: bytes, size_bytes: int
-    ) -> Fetched | None:
+    async def fetch(self, session_id: bytes, index: int, chunk_id: bytes, size_bytes: int) -> Fetched | None:
         """See `Fetch`."""
         return None
+
+
+NO_FETCH = FetchNothing()
 
 
 def ignore_change(session_id: bytes) -> None:
@@ -75,8 +74,7 @@ class SessionPorts:
 
     Attributes:
         fetch: brings chunks back that are missing or damaged.
-        on_changed: is told the ID of a session after its facts have become durable, or it was deleted; returns
-            at once.
+        on_changed: is told the ID of a session when its facts are durable, or it is deleted; returns at once.
     """
 
     clock: Clock
@@ -85,5 +83,5 @@ class SessionPorts:
     records: Records
     blobs: Blobs
     journal: Journal
-    fetch: Fetch = FetchNothing()
+    fetch: Fetch = NO_FETCH
     on_changed: Callable[[bytes], None] = ignore_change
