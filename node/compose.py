@@ -8,6 +8,8 @@ from collections.abc import Awaitable
 from importlib.metadata import version
 from typing import TypeVar
 
+from dht.ports import Peers
+from dht.preset import SpreadPreset
 from kernel.errors import LucidError
 from kernel.peer_id import encode_peer_id
 from lucid.v1 import control_pb2, session_pb2
@@ -16,6 +18,7 @@ from node.health import Health
 from node.logs import Logger
 from node.metrics import NodeMetrics
 from node.ports import NodePorts, Usage
+from node.spreading import NoPeers, Spreading
 from session.access import RecorderKeys
 from session.ports import SessionPorts
 from session.preset import SessionPreset
@@ -37,13 +40,20 @@ class Node:
         metrics: what it counts.
         health: what is wrong with it.
         log: where it logs.
+        spreading: brings its sessions to other nodes, and back.
         manager: its sessions.
         metrics_address: where metrics are served; empty if nowhere.
         pid: process ID, for people; 0 if it has none of its own.
     """
 
     def __init__(
-        self, keys: RecorderKeys, config: NodeConfig, ports: NodePorts, metrics: NodeMetrics, log: Logger
+        self,
+        keys: RecorderKeys,
+        config: NodeConfig,
+        ports: NodePorts,
+        metrics: NodeMetrics,
+        log: Logger,
+        peers: Peers,
     ) -> None:
         self.keys = keys
         self.config = config
@@ -54,8 +64,16 @@ class Node:
         self.metrics_address = ""
         self.pid = 0
         self._started_ns = 0
+        self.spreading = Spreading(keys, ports, peers, SpreadPreset())
         session_ports = SessionPorts(
-            ports.clock, ports.entropy, ports.offload_cpu, ports.records, ports.blobs, ports.journal
+            ports.clock,
+            ports.entropy,
+            ports.offload_cpu,
+            ports.records,
+            ports.blobs,
+            ports.journal,
+            self.spreading.fetch,
+            self.spreading.replicator.on_changed,
         )
         preset = SessionPreset(max_recordings=config.max_recordings)
         self.manager = SessionManager(session_ports, keys, preset)
@@ -133,6 +151,7 @@ class Node:
     async def status(self) -> control_pb2.GetStatusResponse:
         """How the node is doing."""
         usage, counts = await self._look()
+        wanted, held = await self.ports.offload_io.run(self.spreading.count_all)
         return control_pb2.GetStatusResponse(
             version=version("lucid-network"),
             peer_id=encode_peer_id(self.keys.device.public_key),
@@ -151,6 +170,8 @@ class Node:
             sessions_interrupted=counts.get(session_pb2.STATE_INTERRUPTED, 0),
             sessions_complete=counts.get(session_pb2.STATE_COMPLETE, 0),
             metrics_address=self.metrics_address,
+            replicas_wanted=wanted,
+            replicas_held=held,
         )
 
     async def _look(self) -> "tuple[Usage, dict[session_pb2.State.ValueType, int]]":
@@ -162,7 +183,12 @@ _SHOWN_STATES = (session_pb2.STATE_RECORDING, session_pb2.STATE_INTERRUPTED, ses
 
 
 def compose(
-    keys: RecorderKeys, config: NodeConfig, ports: NodePorts, metrics: NodeMetrics, log: Logger
+    keys: RecorderKeys,
+    config: NodeConfig,
+    ports: NodePorts,
+    metrics: NodeMetrics,
+    log: Logger,
+    peers: Peers | None = None,
 ) -> Node:
-    """A node, ready to be started."""
-    return Node(keys, config, ports, metrics, log)
+    """A node, ready to be started. Without `peers` it knows nobody."""
+    return Node(keys, config, ports, metrics, log, NoPeers() if peers is None else peers)

@@ -197,7 +197,7 @@ def _make_transfer_offload() -> ThreadOffload:
 async def _run_until(stopped: asyncio.Event, node: Node, notifier: Notifier) -> None:
     """Maintains the node until it is to stop; fails if maintenance does."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(node.maintain())]
+        tasks = [group.create_task(node.maintain()), group.create_task(node.spreading.run())]
         if notifier.watchdog_s:
             tasks.append(group.create_task(_show_life(node, notifier)))
         await stopped.wait()
