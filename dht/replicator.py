@@ -27,6 +27,7 @@ from dht.replicas import get_due_s, is_counting, iterate_replicas, parse_replica
 from kernel.domains import Network
 from kernel.errors import LucidError, StoreError
 from kernel.ports import Put
+from kernel.waiting import wait_for_event
 from lucid.v1 import chunk_pb2
 
 
@@ -74,6 +75,7 @@ class Replicator:
 
     Attributes:
         backoffs: which peers are left alone.
+        advanced: is set when replicas or chunks come or go the next time; then there is another event.
     """
 
     def __init__(
@@ -94,7 +96,6 @@ class Replicator:
         self._changed: dict[bytes, None] = {}
         self._slots = asyncio.Semaphore(preset.chunks_in_flight)
         self._wake = asyncio.Event()
-        self._advanced = asyncio.Event()
         self._progress: dict[bytes, _Progress] = {}
         self._in_flight: dict[tuple[bytes, int], None] = {}
         self._unreadable: dict[tuple[bytes, int], None] = {}
@@ -103,6 +104,7 @@ class Replicator:
         self._seen_ns: dict[bytes, int] = {}
         self._started_ns = 0
         self.backoffs = backoffs
+        self.advanced = asyncio.Event()
 
     async def run(self) -> None:
         """Spreads until it is cancelled."""
@@ -129,10 +131,6 @@ class Replicator:
         self._look_again(session_id, index)
         self._wake.set()
         self._tell()
-
-    async def wait_advanced(self) -> None:
-        """Returns when replicas or chunks have come or gone after this call."""
-        await self._advanced.wait()
 
     def count(self, session_id: bytes) -> ReplicaCount:
         """How far the spreading of a session has come."""
@@ -164,8 +162,8 @@ class Replicator:
                 self._progress.setdefault(session_id, _Progress())
 
     def _tell(self) -> None:
-        self._advanced.set()
-        self._advanced = asyncio.Event()
+        self.advanced.set()
+        self.advanced = asyncio.Event()
 
     def _look_again(self, session_id: bytes, index: int) -> None:
         if session_id in self._progress:
@@ -182,18 +180,8 @@ class Replicator:
     async def _rest(self) -> None:
         """Waits until there may be something to do."""
         pause_s = self.backoffs.next_end_s(self._ports.clock.monotonic_ns())
-        if pause_s is None or self._wake.is_set():
-            await self._wake.wait()
-            return
-        timer = asyncio.ensure_future(self._end_pause(pause_s))
-        try:
-            await self._wake.wait()
-        finally:
-            timer.cancel()
-
-    async def _end_pause(self, pause_s: float) -> None:
-        await self._ports.clock.sleep(pause_s)
-        self._look_at_all()
+        if not await wait_for_event(self._wake, self._ports.clock, pause_s):
+            self._look_at_all()  # somebody is no longer left alone
 
     async def _watch_peers(self) -> None:
         while True:

@@ -1,7 +1,7 @@
 """Everything that brings the recordings of one node to other nodes and back, put together."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from dht.auditing import Auditor
 from dht.backoff import Backoffs
@@ -13,11 +13,14 @@ from dht.releasing import Releaser
 from dht.replicas import get_lease, get_stored_ns, is_counting, iterate_replicas, parse_replica_key
 from dht.replicator import ReplicaCount, Replicator
 from kernel.peer_id import encode_peer_id
+from kernel.waiting import wait_for_event
 from lucid.v1 import control_pb2
 from node.ports import NodePorts
 from node.recordings import SessionRecordings
 from session.access import RecorderKeys
 from session.ports import Fetched
+
+REPORT_EVERY_S = 0.1
 
 
 class NoPeers:
@@ -126,3 +129,20 @@ class Spreading:
     def count(self, session_id: bytes) -> ReplicaCount:
         """How far the spreading of a session has come."""
         return self.replicator.count(session_id)
+
+    async def wait_replicas(self, session_id: bytes, wait_s: float) -> AsyncIterator[ReplicaCount]:
+        """How far it has come, again and again, until all replicas are there or the time is up.
+
+        Without anybody to spread to it ends at once.
+        """
+        clock = self._ports.clock
+        end_ns = clock.monotonic_ns() + round(wait_s * 1e9)
+        while True:
+            advanced = self.replicator.advanced
+            count = self.count(session_id)
+            yield count
+            left_s = (end_ns - clock.monotonic_ns()) / 1e9
+            if not count.pending or not self.is_possible or left_s <= 0:
+                return
+            await wait_for_event(advanced, clock, left_s)
+            await clock.sleep(min(REPORT_EVERY_S, left_s))
