@@ -218,7 +218,6 @@ class _Fetch:
     async def _work(self, peer: Peer) -> None:
         """Lets one source bring share after share, until all is there or it fails."""
         device = peer.identity.device
-        self.asked[device] = None
         self._shares.expect(device, self._merits.get(device, 1.0) * self._size_bytes)
         with self._dropping(peer):
             while self._shares.missing:
@@ -235,6 +234,7 @@ class _Fetch:
 
     async def _stream(self, peer: Peer, share: Share) -> None:
         """Takes frames of a share, until it ends: which another source may bring nearer meanwhile."""
+        self.asked[peer.identity.device] = None
         receiver = ChunkReceiver(
             self._chunk_id, self._size_bytes, self._leaves, start=share.position, end=share.end
         )
