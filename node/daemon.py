@@ -241,7 +241,8 @@ def _make_transfer_offload() -> ThreadOffload:
 async def _run_until(stopped: asyncio.Event, node: Node, notifier: Notifier) -> None:
     """Maintains the node until it is to stop; fails if maintenance does."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(node.maintain()), group.create_task(node.peering.book.run())]
+        flows = (node.maintain(), node.peering.book.run(), node.spreading.run())
+        tasks = [group.create_task(flow) for flow in flows]
         if notifier.watchdog_s:
             tasks.append(group.create_task(_show_life(node, notifier)))
         await stopped.wait()
