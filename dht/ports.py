@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from kernel.signing import SigningKey
 from lucid.v1 import chunk_pb2, witness_pb2
 
 
@@ -89,4 +90,58 @@ class Peers(Protocol):
 
     async def wait_changed(self) -> None:
         """Returns when a peer has come or gone since the last call of this caller, or at once if one has."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OwnChunk:
+    """A chunk of a recording of this node that is durable and part of its session.
+
+    Attributes:
+        session_id: 16 bytes.
+        index: its place in the session.
+        chunk_id: 32 bytes.
+        size_bytes: of the blob.
+    """
+
+    session_id: bytes
+    index: int
+    chunk_id: bytes
+    size_bytes: int
+
+
+class Recordings(Protocol):
+    """The recordings of this node, as far as spreading them needs."""
+
+    def session_ids(self) -> Sequence[bytes]:
+        """All sessions, sorted."""
+        ...
+
+    def chunk_count(self, session_id: bytes) -> int:
+        """Chunks of a session so far; 0 if there is no such session, or its row is damaged."""
+        ...
+
+    def chunks(self, session_id: bytes, start: int, limit: int) -> Sequence[OwnChunk]:
+        """Up to `limit` chunks of a session from index `start` on; those with a damaged row are left out."""
+        ...
+
+    def is_deleted(self, session_id: bytes) -> bool:
+        """Was there such a session, and was it deleted?"""
+        ...
+
+    async def lease_key(self, session_id: bytes) -> SigningKey:
+        """The key that signs the session's leases.
+
+        Raises:
+            Locked: this device has no key that reads the session.
+            NotFound, StoreDamaged, InvalidRecord: the secret is gone, or damaged.
+        """
+        ...
+
+    def take_changed(self) -> Sequence[bytes]:
+        """Sessions that grew or were deleted since the last call, sorted."""
+        ...
+
+    async def wait_changed(self) -> None:
+        """Returns as soon as `take_changed` would give one."""
         ...

@@ -1,5 +1,6 @@
 """What a recording asks of the world, beside the ports of the kernel."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,8 +33,51 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Fetched:
+    """A blob that somebody else kept. Unchecked: the caller compares it with the chunk ID.
+
+    Attributes:
+        blob: its bytes.
+        source: who gave it, in words.
+    """
+
+    blob: bytes
+    source: str
+
+
+class Fetch(Protocol):
+    """Where chunks come from that are missing or damaged here."""
+
+    async def fetch(
+        self, session_id: bytes, index: int, chunk_id: bytes, size_bytes: int
+    ) -> Fetched | None:
+        """The blob of a chunk; None if nobody gives it."""
+        ...
+
+
+class FetchNothing:
+    """`Fetch` of a node without peers."""
+
+    async def fetch(
+        self, session_id: bytes, index: int, chunk_id: bytes, size_bytes: int
+    ) -> Fetched | None:
+        """See `Fetch`."""
+        return None
+
+
+def ignore_change(session_id: bytes) -> None:
+    """Tells nobody."""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionPorts:
-    """The world as the session room sees it."""
+    """The world as the session room sees it.
+
+    Attributes:
+        fetch: brings chunks back that are missing or damaged.
+        on_changed: is told the ID of a session after its facts have become durable, or it was deleted; returns
+            at once.
+    """
 
     clock: Clock
     entropy: Entropy
@@ -41,3 +85,5 @@ class SessionPorts:
     records: Records
     blobs: Blobs
     journal: Journal
+    fetch: Fetch = FetchNothing()
+    on_changed: Callable[[bytes], None] = ignore_change
