@@ -32,9 +32,7 @@ def rank_peers(
 ) -> list[PeerIdentity]:
     """`peers` in the order in which they are asked to hold a replica, the nearest first."""
     target = int.from_bytes(compute_replica_place(session_id, group, replica), "big")
-    return sorted(
-        peers, key=lambda peer: int.from_bytes(compute_node_place(peer.device), "big") ^ target
-    )
+    return sorted(peers, key=lambda peer: int.from_bytes(compute_node_place(peer.device), "big") ^ target)
 
 
 def is_eligible(peer: PeerIdentity, holders: Sequence[PeerIdentity], *, own: PeerIdentity) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kernel.signing import SigningKey
-from lucid.v1 import chunk_pb2, witness_pb2
+from lucid.v1 import chunk_pb2, identity_pb2, witness_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,4 +144,28 @@ class Recordings(Protocol):
 
     async def wait_changed(self) -> None:
         """Returns as soon as `take_changed` would give one."""
+        ...
+
+
+class Checkpoints(Protocol):
+    """The recordings of this node, as far as their witnesses are concerned."""
+
+    def session_ids(self) -> Sequence[bytes]:
+        """All sessions that this device recorded or is recording, sorted."""
+        ...
+
+    def newest(self, session_id: bytes) -> identity_pb2.Signed | None:
+        """The last checkpoint; durable. None if there is none, or no such session."""
+        ...
+
+    def get(self, session_id: bytes, sequence: int) -> identity_pb2.Signed | None:
+        """The checkpoint with this sequence number; None if it is missing or damaged."""
+        ...
+
+    def chunk_ids(self, session_id: bytes, count: int) -> Sequence[bytes]:
+        """IDs of the first `count` chunks.
+
+        Raises:
+            StoreDamaged: some are missing.
+        """
         ...

@@ -1,4 +1,7 @@
-"""Attestations: a witness has seen a checkpoint, at a time by its own clock. Format: docs/spec/13-witness.md."""
+"""Attestations: a witness has seen a checkpoint, at a time by its own clock.
+
+Format: docs/spec/13-witness.md.
+"""
 
 from google.protobuf.message import DecodeError
 

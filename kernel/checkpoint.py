@@ -26,7 +26,7 @@ def compute_checkpoint_hash(payload: bytes) -> bytes:
 
 
 def decode_checkpoint(
-    signed: identity_pb2.Signed, network: Network, device: bytes, session_id: bytes
+    signed: identity_pb2.Signed, network: Network, device: bytes, session_id: bytes | None = None
 ) -> session_pb2.Checkpoint:
     """Checks the signature and form of a checkpoint.
 
@@ -34,7 +34,7 @@ def decode_checkpoint(
         signed: from anywhere.
         network: where it must count.
         device: Ed25519 key that must have signed it.
-        session_id: of the session that it must belong to.
+        session_id: of the session that it must belong to; None takes any.
 
     Raises:
         InvalidRecord: it is not one that `device` signed for this session.
@@ -46,8 +46,10 @@ def decode_checkpoint(
         checkpoint = session_pb2.Checkpoint.FromString(payload)
     except DecodeError as error:
         raise InvalidRecord(Reason.MALFORMED, "the checkpoint cannot be decoded") from error
-    if checkpoint.session_id != session_id:
+    if session_id is not None and checkpoint.session_id != session_id:
         raise InvalidRecord(Reason.WRONG_SESSION, "the checkpoint belongs to another session")
+    if len(checkpoint.session_id) != SESSION_ID_BYTES:
+        raise InvalidRecord(Reason.MALFORMED, "the session ID of the checkpoint has an impossible length")
     if len(checkpoint.root) != HASH_BYTES or len(checkpoint.tail_hash) != HASH_BYTES:
         raise InvalidRecord(Reason.MALFORMED, "a hash of the checkpoint has a wrong length")
     if not checkpoint.tail_bytes and checkpoint.tail_hash != EMPTY_TAIL_HASH:
