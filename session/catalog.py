@@ -10,6 +10,7 @@ from lucid.v1 import control_pb2, data_pb2, identity_pb2, session_pb2
 from session import tables
 from session.access import RecorderKeys, decrypt_message, load_secret
 from session.manifest import compute_manifest_hash
+from session.witnessed import is_behind
 
 _HEX = re.compile(r"[0-9a-f]{0,32}")
 
@@ -133,6 +134,7 @@ class Catalog:
             policy=opened.policy.payload.decode(errors="replace"),
             device=opened.policy.public_key,
             incidents=row.incidents,
+            behind=is_behind(row),
         )
         if state == session_pb2.STATE_RECORDING:
             info.reason = ""

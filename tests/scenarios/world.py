@@ -11,7 +11,8 @@ from lucid.v1 import control_pb2, session_pb2
 from session.access import RecorderKeys
 from session.ports import SessionPorts
 from session.preset import SessionPreset
-from session.session_manager import RecordingRequest, SessionManager
+from session.recording_request import RecordingRequest
+from session.session_manager import SessionManager
 from session.tables import SMALL_FACTS, TABLES
 from storage.blobs import FileBlobs
 from storage.faults import Faults
