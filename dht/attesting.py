@@ -176,7 +176,7 @@ class Attester:
         return await self._request(peer, newest, seen.checkpoint.chunk_count)
 
     async def _request(self, peer: Peer, newest: Newest, old_count: int) -> identity_pb2.Signed:
-        """Asks for an attestation, with the proof that the checkpoint extends the first `old_count` chunks."""
+        """Asks for an attestation, with the proof that it extends the first `old_count` chunks."""
         count = newest.checkpoint.chunk_count
         ids = self._checkpoints.chunk_ids(newest.session_id, count) if 0 < old_count < count else ()
         return await request_attestation(peer, self._network, newest, old_count, ids)

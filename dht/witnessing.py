@@ -51,22 +51,23 @@ def check_extends(
         Conflict: it is older than, or another branch than, what was co-signed; or the proof begins elsewhere.
         InvalidRecord: the proof does not hold.
     """
-    old = session_pb2.Checkpoint() if kept is None else _read_checkpoint(kept)
-    if kept is not None:
-        known = f"checkpoint {old.sequence} over {old.chunk_count} chunks was co-signed before"
-        if new.sequence <= old.sequence:
-            raise _refuse(f"{known}: number {new.sequence} does not come after it")
-        if new.chunk_count < old.chunk_count:
-            raise _refuse(f"{known}: {new.chunk_count} chunks are fewer")
-        follows = compute_checkpoint_hash(kept.checkpoint.payload) == new.previous
-        if new.sequence == old.sequence + 1 and not follows:
-            raise _refuse(f"{known}: number {new.sequence} follows another checkpoint")
+    if kept is None:
+        if old_count or proof:
+            raise _refuse("nothing was co-signed yet, so a proof must begin with nothing")
+        return
+    old = _read_checkpoint(kept)
+    known = f"checkpoint {old.sequence} over {old.chunk_count} chunks was co-signed before"
+    if new.sequence <= old.sequence:
+        raise _refuse(f"{known}: number {new.sequence} does not come after it")
+    if new.chunk_count < old.chunk_count:
+        raise _refuse(f"{known}: {new.chunk_count} chunks are fewer")
+    follows = compute_checkpoint_hash(kept.checkpoint.payload) == new.previous
+    if new.sequence == old.sequence + 1 and not follows:
+        raise _refuse(f"{known}: number {new.sequence} follows another checkpoint")
     if old_count != old.chunk_count:
-        raise _refuse(f"the proof begins at {old_count} chunks, {old.chunk_count} were co-signed")
-    if old_count and not is_consistent(old_count, new.chunk_count, old.root, new.root, proof):
+        raise _refuse(f"{known}: the proof begins at {old_count} chunks")
+    if not is_consistent(old_count, new.chunk_count, old.root, new.root, proof):
         raise InvalidRecord(Reason.NOT_CONSISTENT, "the new chunks do not extend those that were co-signed")
-    if not old_count and proof:
-        raise InvalidRecord(Reason.NOT_CONSISTENT, "nothing was co-signed, so there is nothing to prove")
 
 
 def _refuse(why: str) -> Conflict:

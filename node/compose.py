@@ -17,6 +17,7 @@ from node.logs import Logger
 from node.metrics import NodeMetrics
 from node.ports import NodePorts, Usage
 from session.access import RecorderKeys
+from session.bundle_builder import Prover
 from session.ports import SessionPorts
 from session.preset import SessionPreset
 from session.session_manager import SessionManager
@@ -38,6 +39,7 @@ class Node:
         health: what is wrong with it.
         log: where it logs.
         manager: its sessions.
+        prover: makes proof bundles of them.
         metrics_address: where metrics are served; empty if nowhere.
         pid: process ID, for people; 0 if it has none of its own.
     """
@@ -59,6 +61,7 @@ class Node:
         )
         preset = SessionPreset(max_recordings=config.max_recordings)
         self.manager = SessionManager(session_ports, keys, preset)
+        self.prover = Prover(session_ports, keys)
 
     async def start(self) -> None:
         """Recovers what a killed process left; after this the node can be served."""

@@ -110,6 +110,11 @@ class ControlClient:
         with _mapping():
             return self._stub.SetHold(request, timeout=_deadline("SetHold")).session
 
+    def prove_session(self, request: control_pb2.ProveSessionRequest) -> bytes:
+        """A proof bundle of a session."""
+        with _mapping():
+            return self._stub.ProveSession(request, timeout=_deadline("ProveSession")).bundle
+
 
 def _deadline(method: str) -> float | None:
     from node.control.limits import METHODS
