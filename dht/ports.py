@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from kernel.ports import Blobs, Clock, Journal, Offload, Records
 from kernel.signing import SigningKey
 from lucid.v1 import chunk_pb2, identity_pb2, witness_pb2
 
@@ -24,6 +25,25 @@ class PeerIdentity:
     device: bytes
     owner: bytes
     box: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeepingPorts:
+    """The world as it is seen by what keeps things for others."""
+
+    clock: Clock
+    offload: Offload
+    records: Records
+    blobs: Blobs
+    journal: Journal
+
+
+class OwnBlobs(Protocol):
+    """What this node needs blobs for, beside keeping them for others."""
+
+    async def needs(self, blob_id: bytes) -> bool:
+        """True if a session or a head of this node needs the blob, or if that cannot be told."""
+        ...
 
 
 class Peer(Protocol):
@@ -114,7 +134,7 @@ class Recordings(Protocol):
     """The recordings of this node, as far as spreading them needs."""
 
     def session_ids(self) -> Sequence[bytes]:
-        """All sessions, sorted."""
+        """All sessions that are to be spread: those of this node's owner, sorted."""
         ...
 
     def chunk_count(self, session_id: bytes) -> int:
@@ -123,6 +143,10 @@ class Recordings(Protocol):
 
     def chunks(self, session_id: bytes, start: int, limit: int) -> Sequence[OwnChunk]:
         """Up to `limit` chunks of a session from index `start` on; those with a damaged row are left out."""
+        ...
+
+    def is_own(self, session_id: bytes) -> bool:
+        """Is there such a session, recorded by a device of this node's owner?"""
         ...
 
     def is_deleted(self, session_id: bytes) -> bool:
@@ -136,14 +160,6 @@ class Recordings(Protocol):
             Locked: this device has no key that reads the session.
             NotFound, StoreDamaged, InvalidRecord: the secret is gone, or damaged.
         """
-        ...
-
-    def take_changed(self) -> Sequence[bytes]:
-        """Sessions that grew or were deleted since the last call, sorted."""
-        ...
-
-    async def wait_changed(self) -> None:
-        """Returns as soon as `take_changed` would give one."""
         ...
 
 
@@ -169,3 +185,15 @@ class Checkpoints(Protocol):
             StoreDamaged: some are missing.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class SpreadPorts:
+    """The world as the spreading of own chunks sees it."""
+
+    clock: Clock
+    offload: Offload
+    records: Records
+    blobs: Blobs
+    peers: Peers
+    recordings: Recordings

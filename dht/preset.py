@@ -15,14 +15,12 @@ class SpreadPreset:
     Attributes:
         replicas: copies of each chunk on nodes of others; 1…16 (genesis).
         group_chunks: so many chunks in a row are placed together (genesis).
-        lease_s: a lease holds so long; at most 90 days. It is renewed when half of it is over (operational).
+        lease_s: a lease holds so long; at most 90 days. Renewed when half of it is over (operational).
         chunks_in_flight: chunks that are in memory at once while they are sent (operational).
-        chunks_per_peer: of these, so many at one peer: one that is slow leaves room for the others (operational).
+        chunks_per_peer: of these, so many at one peer: a slow one leaves room for others (operational).
         fetches_in_flight: chunks that are in memory at once while they are fetched (operational).
         sources: peers from which one chunk is fetched at the same time (operational).
         hedge_s: when a source has not begun after so long, the next one is asked, too (operational).
-        slowest_rate: bytes a second below which a peer counts as gone; added to `patience_s` (operational).
-        patience_s: a peer may take so long for any one chunk (operational).
         first_backoff_s: a peer that failed is left alone so long, then twice as long, … (operational).
         longest_backoff_s: … up to this; at once if it broke the rules (operational).
         grace_s: the replicas of a peer that was not seen for so long are made again elsewhere (operational).
@@ -36,8 +34,6 @@ class SpreadPreset:
     fetches_in_flight: int = 4
     sources: int = 3
     hedge_s: float = 1.0
-    slowest_rate: int = 32 << 10
-    patience_s: float = 30.0
     first_backoff_s: float = 5.0
     longest_backoff_s: float = 600.0
     grace_s: float = DAY_S

@@ -9,10 +9,8 @@ is read before each attestation, so whatever a killed process left between these
 A line has two streams that take turns: the full one is dropped after its successor holds the newest record.
 """
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from weakref import WeakValueDictionary
 
 from dht import tables
 from dht.ports import PeerIdentity
@@ -21,6 +19,7 @@ from kernel.attestation import sign_attestation
 from kernel.checkpoint import SESSION_ID_BYTES, compute_checkpoint_hash, decode_checkpoint
 from kernel.domains import Network
 from kernel.errors import Conflict, InvalidRecord, LucidError, Reason, StoreDamaged, StoreFull
+from kernel.keyed_locks import KeyedLocks
 from kernel.merkle import is_consistent
 from kernel.ports import Clock, Journal, Put, Records
 from kernel.signing import PUBLIC_KEY_BYTES, SigningKey
@@ -97,7 +96,7 @@ class Witnesses:
         self._key = key
         self._network = network
         self._preset = preset or WitnessPreset()
-        self._locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+        self._locks: KeyedLocks[bytes] = KeyedLocks()
         self._per_owner: dict[bytes, int] = {}
         self._lines = 0
 
@@ -139,7 +138,7 @@ class Witnesses:
         """
         checkpoint = self._check_request(request, caller)
         line = (checkpoint.session_id, caller.device)
-        async with self._lock(tables.attested_key(*line)):
+        async with self._locks.hold(tables.attested_key(*line)):
             kept, slot = await self._load(*line)
             if kept is not None and kept.checkpoint.payload == request.checkpoint.payload:
                 return witness_pb2.AttestResponse(attestation=kept.attestation)
@@ -165,7 +164,7 @@ class Witnesses:
         """
         if len(request.session_id) != SESSION_ID_BYTES or len(request.device) != PUBLIC_KEY_BYTES:
             raise InvalidRecord(Reason.MALFORMED, "a session ID has 16 bytes, a device key 32")
-        async with self._lock(tables.attested_key(request.session_id, request.device)):
+        async with self._locks.hold(tables.attested_key(request.session_id, request.device)):
             kept, _ = await self._load(request.session_id, request.device)
         if kept is None:
             return witness_pb2.GetAttestedResponse()
@@ -249,9 +248,3 @@ class Witnesses:
         except BaseException:
             self._count(owner, -lines)
             raise
-
-    def _lock(self, key: bytes) -> asyncio.Lock:
-        lock = self._locks.get(key)
-        if lock is None:
-            lock = self._locks[key] = asyncio.Lock()
-        return lock

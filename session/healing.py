@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from weakref import WeakValueDictionary
 
 from kernel.chunk_id import compute_blob_id
-from kernel.errors import StoreError
+from kernel.errors import NotFound, StoreError
 from lucid.v1 import data_pb2, session_pb2
 from session.ports import SessionPorts
 
@@ -38,22 +38,42 @@ class Healer:
         if lock is None:
             lock = self._locks[entry.chunk_id] = asyncio.Lock()
         async with lock:
-            was_missing = self._ports.blobs.size(entry.chunk_id) is None
+            blob = await self._read(entry)
+            if blob is not None and await self._is_right(entry, blob):
+                return blob, _describe(entry, "it was damaged here and has just been mended")
+            state = "missing" if blob is None else "damaged"
             fetched = await self._ports.fetch.fetch(
                 session_id, entry.index, entry.chunk_id, entry.stored_bytes
             )
-            if fetched is None or len(fetched.blob) != entry.stored_bytes:
+            if fetched is None or not await self._is_right(entry, fetched.blob):
                 return None
-            if await self._ports.offload.run(compute_blob_id, fetched.blob) != entry.chunk_id:
-                return None
-            what = f"it was {'missing' if was_missing else 'damaged'} here"
-            try:
-                await self._ports.blobs.remove([entry.chunk_id])
-                await self._ports.blobs.put(entry.chunk_id, [fetched.blob])
-            except StoreError as error:
-                what += f", was read from {fetched.source} and could not be stored: {error}"
-            else:
-                what += f" and was brought back from {fetched.source}"
-        finding = data_pb2.Finding(has_index=True, index=entry.index, what=what, healed=True)
+            failure = await self._store(entry, fetched.blob)
+        finding = _describe(entry, f"it was {state} here and was brought back from {fetched.source}{failure}")
         await self._on_healed(session_id, finding)
         return fetched.blob, finding
+
+    async def _read(self, entry: session_pb2.ChunkEntry) -> bytes | None:
+        try:
+            return await self._ports.blobs.read(entry.chunk_id)
+        except NotFound:
+            return None
+        except StoreError:
+            return b""
+
+    async def _is_right(self, entry: session_pb2.ChunkEntry, blob: bytes) -> bool:
+        if len(blob) != entry.stored_bytes:
+            return False
+        return await self._ports.offload.run(compute_blob_id, blob) == entry.chunk_id
+
+    async def _store(self, entry: session_pb2.ChunkEntry, blob: bytes) -> str:
+        """Puts the right blob into the place of the wrong one; what failed, in words."""
+        try:
+            await self._ports.blobs.remove([entry.chunk_id])
+            await self._ports.blobs.put(entry.chunk_id, [blob])
+        except StoreError as error:
+            return f", but could not be stored: {error}"
+        return ""
+
+
+def _describe(entry: session_pb2.ChunkEntry, what: str) -> data_pb2.Finding:
+    return data_pb2.Finding(has_index=True, index=entry.index, what=what, healed=True)

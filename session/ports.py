@@ -1,7 +1,7 @@
 """What a recording asks of the world, beside the ports of the kernel."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from kernel.ports import Blobs, Clock, Entropy, Journal, Offload, Records
@@ -62,6 +62,9 @@ class FetchNothing:
         return None
 
 
+NO_FETCH = FetchNothing()
+
+
 class Witnesses(Protocol):
     """Nodes that co-sign the checkpoints of this node's recordings."""
 
@@ -102,6 +105,9 @@ class NoWitnesses:
         return ()
 
 
+NO_WITNESSES = NoWitnesses()
+
+
 def ignore_change(session_id: bytes) -> None:
     """Tells nobody."""
 
@@ -113,8 +119,7 @@ class SessionPorts:
     Attributes:
         fetch: brings chunks back that are missing or damaged.
         witnesses: co-sign checkpoints.
-        on_changed: is told the ID of a session after its facts have become durable, or it was deleted; returns
-            at once.
+        on_changed: is told the ID of a session when its facts are durable, or it is deleted; returns at once.
     """
 
     clock: Clock
@@ -123,6 +128,6 @@ class SessionPorts:
     records: Records
     blobs: Blobs
     journal: Journal
-    fetch: Fetch = FetchNothing()
+    fetch: Fetch = NO_FETCH
     on_changed: Callable[[bytes], None] = ignore_change
-    witnesses: Witnesses = field(default_factory=NoWitnesses)
+    witnesses: Witnesses = NO_WITNESSES

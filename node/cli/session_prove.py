@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     metavar="A:B",
     help="Show bytes A up to B of the chunk as it is stored, encrypted, in whole leaves of 4 KiB.",
 )
-@click.option(
-    "--reveal", is_flag=True, help="Add the key of this one chunk: whoever has the bundle reads it."
-)
+@click.option("--reveal", is_flag=True, help="Add the key of this one chunk: then it can be read.")
 @click.option("--force", is_flag=True, help="Overwrite F if it exists.")
 def prove_command(
     home: "Home",
