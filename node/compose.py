@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 from importlib.metadata import version
 from typing import TypeVar
 
+from dht.witnessing import Witnesses
 from kernel.errors import LucidError
 from kernel.peer_id import encode_peer_id
 from lucid.v1 import control_pb2, session_pb2
@@ -40,6 +41,7 @@ class Node:
         log: where it logs.
         manager: its sessions.
         prover: makes proof bundles of them.
+        witness: co-signs checkpoints of other nodes' recordings.
         metrics_address: where metrics are served; empty if nowhere.
         pid: process ID, for people; 0 if it has none of its own.
     """
@@ -62,12 +64,14 @@ class Node:
         preset = SessionPreset(max_recordings=config.max_recordings)
         self.manager = SessionManager(session_ports, keys, preset)
         self.prover = Prover(session_ports, keys)
+        self.witness = Witnesses(ports.clock, ports.records, ports.journal, keys.device, keys.network)
 
     async def start(self) -> None:
         """Recovers what a killed process left; after this the node can be served."""
         self._started_ns = self.ports.clock.wall_ns()
         await self.manager.start()
         self.health.troubles += self.manager.problems
+        self.health.troubles += await self.witness.start()
         self.measure()
 
     async def stop(self) -> None:

@@ -97,10 +97,10 @@ class Prover:
         return session_pb2.Checkpoint.FromString(payload).chunk_count
 
     def _get_checkpoint(self, session_id: bytes, sequence: int) -> identity_pb2.Signed:
-        found = self._catalog.checkpoints(session_id, sequence, 1)
-        if not found:
+        found = self._catalog.checkpoint(session_id, sequence)
+        if found is None:
             raise StoreDamaged(f"checkpoint {sequence} is missing", hint=REBUILD_HINT)
-        return found[0]
+        return found
 
     async def _show(self, session_id: bytes, checkpoint: identity_pb2.Signed, shown: Shown) -> ChunkProof:
         count = session_pb2.Checkpoint.FromString(checkpoint.payload).chunk_count

@@ -75,6 +75,15 @@ class Catalog:
         found = self._records.scan(tables.CHECKPOINTS, prefix=session_id, start=key, limit=limit)
         return [identity_pb2.Signed.FromString(value) for _, value in found]
 
+    def checkpoint(self, session_id: bytes, sequence: int) -> identity_pb2.Signed | None:
+        """One checkpoint; None if there is none with this sequence number.
+
+        Raises:
+            StoreDamaged: it is damaged.
+        """
+        value = self._records.get(tables.CHECKPOINTS, tables.checkpoint_key(session_id, sequence))
+        return None if value is None else identity_pb2.Signed.FromString(value)
+
     def tombstone(self, session_id: bytes) -> session_pb2.Tombstone | None:
         """What remains of a deleted session; None if it was not deleted."""
         value = self._records.get(tables.TOMBSTONES, session_id)

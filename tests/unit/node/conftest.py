@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from dht import tables as dht_tables
 from kernel.domains import NETWORKS
 from kernel.sealing import compute_x25519_public
 from kernel.signing import SigningKey
@@ -80,7 +81,7 @@ async def make_bench(home: Home) -> AsyncIterator[MakeBench]:
             metrics = NodeMetrics()
             files = MeteredFiles(memory, WorkMeter(metrics))
             offload, quota = InlineOffload(), Quota(config.quota or None)
-            records = MemoryRecords(tables.TABLES, faults)
+            records = MemoryRecords((*tables.TABLES, *dht_tables.TABLES), faults)
             blobs = await FileBlobs.open(files, offload, quota)
             journal = await FileJournal.open(files, offload, quota, reserved=tables.SMALL_FACTS)
             usage = {"free": FREE_BYTES}
