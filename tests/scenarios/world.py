@@ -9,7 +9,7 @@ from kernel.sealing import compute_x25519_public
 from kernel.signing import SigningKey
 from lucid.v1 import control_pb2, session_pb2
 from session.access import RecorderKeys
-from session.ports import SessionPorts
+from session.ports import NO_WITNESSES, SessionPorts, Witnesses
 from session.preset import SessionPreset
 from session.recording_request import RecordingRequest
 from session.session_manager import SessionManager
@@ -121,6 +121,7 @@ class World:
         device = SigningKey.from_seed(b"d" * 32)
         self.keys = RecorderKeys(NETWORKS["dev"], device, b"o" * 32, public, {public: private})
         self.preset = SessionPreset(chunk_bytes=chunk_bytes)
+        self.witnesses: Witnesses = NO_WITNESSES
         self.ports: SessionPorts
         self.manager: SessionManager
 
@@ -134,6 +135,7 @@ class World:
             self.records,
             await FileBlobs.open(self.files, offload, quota),
             await FileJournal.open(self.files, offload, quota, reserved=SMALL_FACTS),
+            witnesses=self.witnesses,
         )
         self.manager = SessionManager(self.ports, self.keys, self.preset)
         await self.manager.start()
