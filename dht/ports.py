@@ -9,7 +9,7 @@ from typing import Protocol
 
 from kernel.ports import Blobs, Clock, Journal, Offload, Records
 from kernel.signing import SigningKey
-from lucid.v1 import chunk_pb2, witness_pb2
+from lucid.v1 import chunk_pb2, identity_pb2, witness_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +159,30 @@ class Recordings(Protocol):
         Raises:
             Locked: this device has no key that reads the session.
             NotFound, StoreDamaged, InvalidRecord: the secret is gone, or damaged.
+        """
+        ...
+
+
+class Checkpoints(Protocol):
+    """The recordings of this node, as far as their witnesses are concerned."""
+
+    def session_ids(self) -> Sequence[bytes]:
+        """All sessions that this device recorded or is recording, sorted."""
+        ...
+
+    def newest(self, session_id: bytes) -> identity_pb2.Signed | None:
+        """The last checkpoint; durable. None if there is none, or no such session."""
+        ...
+
+    def get(self, session_id: bytes, sequence: int) -> identity_pb2.Signed | None:
+        """The checkpoint with this sequence number; None if it is missing or damaged."""
+        ...
+
+    def chunk_ids(self, session_id: bytes, count: int) -> Sequence[bytes]:
+        """IDs of the first `count` chunks.
+
+        Raises:
+            StoreDamaged: some are missing.
         """
         ...
 

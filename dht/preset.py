@@ -45,3 +45,34 @@ class SpreadPreset:
             raise ValueError("a lease holds for a minute to 90 days")
         if min(self.chunks_in_flight, self.chunks_per_peer, self.fetches_in_flight, self.sources) < 1:
             raise ValueError("at least one chunk must be in flight, from at least one source")
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessPreset:
+    """How checkpoints are co-signed.
+
+    Attributes:
+        witnesses: nodes that co-sign a session's checkpoints; 1…16 (genesis).
+        attest_every_s: a growing session is co-signed at most so often (operational).
+        retry_every_s: a session that lacks witnesses looks for them so often (operational).
+        answer_s: witnesses that are asked before a session goes on may take so long (operational).
+        sessions_at_once: sessions whose checkpoints are on their way at the same time (operational).
+        lines_per_owner: (session, device) lines that a witness keeps for one owner (operational).
+        lines: the same for all owners together (operational).
+        stream_bytes: a line's stream is written anew when it is longer (operational).
+    """
+
+    witnesses: int = 5
+    attest_every_s: float = 5.0
+    retry_every_s: float = 60.0
+    answer_s: float = 10.0
+    sessions_at_once: int = 8
+    lines_per_owner: int = 16_384
+    lines: int = 131_072
+    stream_bytes: int = 4 << 10
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.witnesses <= 16:
+            raise ValueError("a session has 1 to 16 witnesses")
+        if min(self.sessions_at_once, self.lines_per_owner, self.lines, self.stream_bytes) < 1:
+            raise ValueError("bounds of witnesses must be at least 1")

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
 from dht.preset import SpreadPreset
+from dht.witnessing import Witnesses
 from kernel.errors import LucidError
 from kernel.peer_id import encode_peer_id
 from lucid.v1 import control_pb2, session_pb2
@@ -19,6 +20,7 @@ from node.metrics import NodeMetrics
 from node.ports import NodePorts, Usage
 from node.spreading import Spreading
 from session.access import RecorderKeys
+from session.bundle_builder import Prover
 from session.ports import SessionPorts
 from session.preset import SessionPreset
 from session.session_manager import SessionManager
@@ -45,6 +47,8 @@ class Node:
         spreading: brings its sessions to other nodes, and back.
         manager: its sessions.
         peering: its side that other nodes see; `peering.book` are its peers.
+        prover: makes proof bundles of them.
+        witness: co-signs checkpoints of other nodes' recordings.
         metrics_address: where metrics are served; empty if nowhere.
         pid: process ID, for people; 0 if it has none of its own.
     """
@@ -81,12 +85,15 @@ class Node:
         )
         preset = SessionPreset(max_recordings=config.max_recordings)
         self.manager = SessionManager(session_ports, keys, preset)
+        self.prover = Prover(session_ports, keys)
+        self.witness = Witnesses(ports.clock, ports.records, ports.journal, keys.device, keys.network)
 
     async def start(self) -> None:
         """Recovers what a killed process left; after this the node can be served."""
         self._started_ns = self.ports.clock.wall_ns()
         await self.manager.start()
         self.health.troubles += self.manager.problems + self.peering.load()
+        self.health.troubles += await self.witness.start()
         self.measure()
 
     async def stop(self) -> None:

@@ -120,6 +120,7 @@ def get_recorder_keys(keystore: Keystore, now_s: int) -> RecorderKeys:
         reader=identity.grant_list.seal_public_key,
         reading={compute_x25519_public(private): private for private in keystore.seal_keys.values()},
         others=tuple(grant.device for grant in identity.grant_list.grants if ROLE_RECORD in grant.roles),
+        grants=identity.grants,
     )
 
 

@@ -18,7 +18,7 @@ from kernel.kdf import derive
 from kernel.ports import Entropy, Journal
 from kernel.sealing import seal, unseal
 from kernel.signing import SigningKey
-from lucid.v1 import session_pb2
+from lucid.v1 import identity_pb2, session_pb2
 from session import tables
 
 SECRET_BYTES = 32
@@ -41,6 +41,7 @@ class RecorderKeys:
         reader: X25519 public key to which session secrets are sealed.
         reading: X25519 private keys by public key; empty on a device that may only record.
         others: Ed25519 keys of the owner's other devices that may record.
+        grants: the owner's grant list, as signed; None where nothing needs to be proven to strangers.
     """
 
     network: Network
@@ -49,6 +50,7 @@ class RecorderKeys:
     reader: bytes
     reading: Mapping[bytes, bytes] = field(repr=False)
     others: tuple[bytes, ...] = ()
+    grants: identity_pb2.Signed | None = None
 
     def check_recorder(self, device: bytes) -> None:
         """Checks that a device may record for this owner.

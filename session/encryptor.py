@@ -157,9 +157,9 @@ class EncryptedChunk:
         return len(self.header) + len(self.ciphertext)
 
 
-def _derive_keys(secret: bytes, session_id: bytes, index: int) -> tuple[bytes, bytes]:
-    key = derive(secret, Label.CHUNK, session_id, index.to_bytes(4, "big"))
-    return key, derive(key, Label.CHUNK_COMMITMENT)
+def derive_chunk_key(secret: bytes, session_id: bytes, index: int) -> bytes:
+    """The key of one chunk: it opens nothing else."""
+    return derive(secret, Label.CHUNK, session_id, index.to_bytes(4, "big"))
 
 
 def encrypt_chunk(
@@ -168,7 +168,8 @@ def encrypt_chunk(
     """Packs and encrypts one chunk of at most `MAX_CHUNK_BYTES`. `nonce`: 24 fresh random bytes."""
     if len(plaintext) > MAX_CHUNK_BYTES:
         raise InvalidRecord(Reason.TOO_LARGE, f"a chunk of {len(plaintext)} bytes")
-    key, commitment = _derive_keys(secret, session_id, index)
+    key = derive_chunk_key(secret, session_id, index)
+    commitment = derive(key, Label.CHUNK_COMMITMENT)
     header = ChunkHeader(flags, session_id, index, nonce, commitment).encode()
     return EncryptedChunk(header, aead.encrypt(key, nonce, pack(plaintext), header))
 
@@ -184,6 +185,14 @@ def decrypt_chunk(
     Raises:
         InvalidRecord: it is damaged, of another session, of another place, or under another key.
     """
+    key = derive_chunk_key(secret, session_id, index)
+    return open_chunk(key, session_id, index, encoded_header, ciphertext)
+
+
+def open_chunk(
+    key: bytes, session_id: bytes, index: int, encoded_header: bytes, ciphertext: bytes
+) -> tuple[bytes | memoryview, ChunkFlag]:
+    """Like `decrypt_chunk`, for who was given the key of this one chunk."""
     header = decode_header(encoded_header)
     if header.session_id != session_id:
         raise InvalidRecord(Reason.WRONG_SESSION, "the chunk belongs to another session")
@@ -191,8 +200,7 @@ def decrypt_chunk(
         raise InvalidRecord(Reason.WRONG_INDEX, f"the chunk is number {header.index}, not {index}")
     if len(ciphertext) > MAX_BLOB_BYTES - HEADER_BYTES:
         raise InvalidRecord(Reason.TOO_LARGE, f"the chunk has {len(ciphertext)} bytes")
-    key, commitment = _derive_keys(secret, session_id, index)
-    if header.commitment != commitment:
-        raise InvalidRecord(Reason.NOT_DECRYPTABLE, "the chunk was encrypted under another session secret")
+    if header.commitment != derive(key, Label.CHUNK_COMMITMENT):
+        raise InvalidRecord(Reason.NOT_DECRYPTABLE, "the chunk was encrypted under another key")
     inner = aead.decrypt(key, header.nonce, ciphertext, encoded_header)
     return unpack(inner), header.flags

@@ -131,6 +131,7 @@ def _process_sealed(
 
 def _process_incident(row: session_pb2.SessionRow, incident: session_pb2.Incident) -> None:
     row.pending_gap |= incident.gap
+    row.witnessed_count = max(row.witnessed_count, incident.witnessed)
     _remember(row.incidents, incident)
 
 

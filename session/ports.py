@@ -1,10 +1,11 @@
 """What a recording asks of the world, beside the ports of the kernel."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from kernel.ports import Blobs, Clock, Entropy, Journal, Offload, Records
+from lucid.v1 import identity_pb2
 
 
 class Source(Protocol):
@@ -64,6 +65,49 @@ class FetchNothing:
 NO_FETCH = FetchNothing()
 
 
+class Witnesses(Protocol):
+    """Nodes that co-sign the checkpoints of this node's recordings."""
+
+    @property
+    def exist(self) -> bool:
+        """Are any known? If not, nobody needs to be asked before a session goes on."""
+        ...
+
+    async def find_ahead(self, session_id: bytes, device: bytes, count: int) -> identity_pb2.Signed | None:
+        """The newest checkpoint that a witness has seen, if this store does not have it; the signature holds.
+
+        Args:
+            session_id: the session.
+            device: Ed25519 key of the recording device.
+            count: how many checkpoints this store has.
+
+        Raises:
+            Unavailable: no witness answers, although some are known.
+        """
+        ...
+
+    def attestations(self, session_id: bytes) -> Sequence[tuple[int, identity_pb2.Signed]]:
+        """(sequence of the checkpoint, attestation): the newest of each witness, by sequence."""
+        ...
+
+
+class NoWitnesses:
+    """`Witnesses` of a node without peers."""
+
+    exist = False
+
+    async def find_ahead(self, session_id: bytes, device: bytes, count: int) -> identity_pb2.Signed | None:
+        """See `Witnesses`."""
+        return None
+
+    def attestations(self, session_id: bytes) -> Sequence[tuple[int, identity_pb2.Signed]]:
+        """See `Witnesses`."""
+        return ()
+
+
+NO_WITNESSES = NoWitnesses()
+
+
 def ignore_change(session_id: bytes) -> None:
     """Tells nobody."""
 
@@ -74,6 +118,7 @@ class SessionPorts:
 
     Attributes:
         fetch: brings chunks back that are missing or damaged.
+        witnesses: co-sign checkpoints.
         on_changed: is told the ID of a session when its facts are durable, or it is deleted; returns at once.
     """
 
@@ -85,3 +130,4 @@ class SessionPorts:
     journal: Journal
     fetch: Fetch = NO_FETCH
     on_changed: Callable[[bytes], None] = ignore_change
+    witnesses: Witnesses = NO_WITNESSES

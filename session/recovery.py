@@ -25,6 +25,7 @@ from session.merkle_builder import build_session_tree
 from session.pipeline import seal_chunk
 from session.ports import SessionPorts
 from session.recording import Recorder
+from session.witnessed import check_not_behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +220,9 @@ class Recovery:
                     found = await rebuild_session(self._ports, session_id)
                     problems += [f"session {session_id.hex()}: {what}" for what in found]
                     row = self._catalog.row(session_id)
-                damaged_facts = await self.recover(session_id, row)
+                # Chunks come with a signature: where there are witnesses, they are asked first, in `settle`.
+                seal = not self._ports.witnesses.exist
+                damaged_facts = await self.recover(session_id, row, seal=seal)
                 problems += [f"session {session_id.hex()}: {what}" for what in damaged_facts]
             except LucidError as error:
                 problems.append(f"session {session_id.hex()}: {error}")
@@ -227,9 +230,18 @@ class Recovery:
             await self._sweep_orphans()
         return problems
 
+    def has_frames(self, session_id: bytes) -> bool:
+        """Has the session live frames that are in no chunk yet?"""
+        return bool(list_tails(self._ports.journal, session_id, 0))
+
     async def settle(self, ledger: Ledger) -> Sequence[session_pb2.ChunkEntry]:
-        """Catches a ledger up and seals left-over frames; returns the chunks of the session."""
+        """Catches a ledger up and seals left-over frames; returns the chunks of the session.
+
+        Raises:
+            Conflict: witnesses have seen more of the session than this store holds.
+        """
         await ledger.catch_up()
+        await check_not_behind(self._ports, ledger)
         await recover_tail(self._recorder, ledger, self._entries(ledger))
         return self._entries(ledger)
 

@@ -8,7 +8,6 @@ import hmac
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from blake3 import blake3
@@ -38,30 +37,12 @@ from session.ports import SessionPorts, Sink
 from session.preset import SessionPreset
 from session.reader import OnProgress, Reader
 from session.recording import Recorder, Recording
+from session.recording_request import RecordingRequest
 from session.recovery import Recovery
 from session.verifier import Verifier
 
 TOKEN_BYTES = 32
 MAX_RETAIN_S = 1000 * 366 * 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class RecordingRequest:
-    """What is to be recorded.
-
-    Attributes:
-        kind: of the source.
-        metadata: for readers.
-        live: True if the source cannot be read again.
-        retain_s: seconds until the node may erase it; 0 keeps it.
-        records_input: is what the user types part of it?
-    """
-
-    kind: "session_pb2.SourceKind.ValueType"
-    metadata: session_pb2.Metadata
-    live: bool
-    retain_s: int = 0
-    records_input: bool = False
 
 
 class SessionManager:
@@ -96,6 +77,18 @@ class SessionManager:
     async def start(self) -> None:
         """Makes whole what a killed process left: sessions that were being recorded are interrupted now."""
         self.problems = await self._recovery.run()
+
+    async def settle_frames(self) -> None:
+        """Makes chunks of what `start` left as live frames, because witnesses were to be asked first.
+
+        A session that cannot be settled stays as it is, and is tried again when it is resumed or finalized.
+        """
+        for session_id in self.interrupted():
+            if self._recovery.has_frames(session_id):
+                async with self._lock(session_id):
+                    if session_id not in self._running:
+                        with suppress(LucidError):
+                            await self._recovery.settle(self._ledger(session_id))
 
     async def stop(self) -> None:
         """Interrupts every running recording, after syncing it."""

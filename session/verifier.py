@@ -13,6 +13,7 @@ What is checked, in this order; each finding is kept and the checks go on:
 
 from blake3 import blake3
 
+from kernel.checkpoint import compute_checkpoint_hash
 from kernel.domains import Domain, Label
 from kernel.errors import InvalidRecord, Locked, Reason, StoreDamaged
 from kernel.merkle import EMPTY_ROOT
@@ -20,7 +21,7 @@ from kernel.signing import verify_signed
 from lucid.v1 import control_pb2, data_pb2, session_pb2
 from session.access import RecorderKeys, decrypt_message, derive_session_key, load_secret
 from session.catalog import Catalog
-from session.checkpoint import CheckpointSeries, compute_checkpoint_hash
+from session.checkpoint import CheckpointSeries
 from session.control_policy import compute_policy_hash, decode_policy
 from session.encryptor import ChunkFlag
 from session.healing import Healer

@@ -34,6 +34,7 @@ SESSION: Fields = {
     "manifest_hash": "BLAKE3 of the manifest, in hexadecimal; empty while it is not complete",
     "device": "Ed25519 public key of the device that recorded it, in hexadecimal",
     "readable": "can this node read it?",
+    "behind": "have witnesses seen more of it than this store, an old copy, holds?",
     "incidents": "what was found wrong with it: an array of {`time`, `what`}",
 }
 
@@ -152,6 +153,31 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "header": "metadata to send with every call: name, colon, base64 of the token",
         "address": "host and port where to call",
         "token_ttl_s": "seconds that the token holds",
+    },
+    "session prove": {
+        "session_id": SESSION["session_id"],
+        "output": "path that was written",
+        "bundle_bytes": "its length",
+    },
+    "verify bundle": {
+        "verdict": "`consistent, unattested` or `consistent, attested by …`, in words",
+        "session_id": SESSION["session_id"],
+        "network": "network that the signatures are of",
+        "owner_id": "Ed25519 public key of the owner, in hexadecimal",
+        "device": "peer ID of the device that recorded it",
+        "complete": "is the recording complete, with its manifest?",
+        "chunks": "chunks that were signed",
+        "root": SESSION["root"],
+        "checkpoint": "number of the checkpoint that the bundle stands on",
+        "checkpoint_time": "time that the device claims for it, ISO 8601 in UTC",
+        "manifest_hash": "BLAKE3 of the manifest, in hexadecimal; empty while it is not complete",
+        "gaps": "chunks before which something may be missing, an array; null while it is not complete",
+        "attestations": "an array of {`witness`, `time`, `trusted`}",
+        "chunk": "the chunk that is shown, or null: {`index`, `chunk_id`, `bytes`, `flags`, `first_byte`,"
+        " `end_byte`, `plaintext_bytes`, `plaintext_blake3`}; the last two are null unless it is revealed",
+        "recording": "what `--recording` found, in words; null without it",
+        "proven": "what is proven, an array of sentences",
+        "not_proven": "what is not, an array of sentences",
     },
 }
 """Fields by command. `run`, `session play` and `completion` print no JSON document."""

@@ -28,11 +28,13 @@ COMMANDS: "Table" = {
         "recover": ("node.cli.session_recover", "Go on with an interrupted session, or finalize it."),
         "delete": ("node.cli.session_delete", "Erase a recording for good."),
         "hold": ("node.cli.session_hold", "Put a session under legal hold: it cannot be deleted."),
+        "prove": ("node.cli.session_prove", "Write a proof bundle that an auditor checks offline."),
         "release": ("node.cli.session_hold", "End the legal hold of a session."),
     },
     "peers": ("node.cli.peers", "List the peers of this node."),
     "ping": ("node.cli.ping", "Call a peer and tell how long it takes."),
     "grpc-token": ("node.cli.grpc_token", "Print a header with which grpcurl may call this node."),
+    "verify": {"bundle": ("node.cli.verify_bundle", "Check a proof bundle, offline.")},
     "completion": ("node.cli.completion", "Print the completion script of a shell."),
 }
 """Commands by name: module and one line of help; groups are tables themselves. A module calls its command
@@ -42,6 +44,7 @@ GROUP_HELP = {
     "passphrase": "The passphrase of the keystore.",
     "service": "The node as a service of systemd.",
     "session": "Record sessions, and use the recordings.",
+    "verify": "Check what others hand you.",
 }
 
 Table = dict[str, tuple[str, str] | dict[str, tuple[str, str]]]

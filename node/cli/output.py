@@ -126,6 +126,7 @@ def describe_session(info: "control_pb2.SessionInfo") -> dict[str, Any]:
         "manifest_hash": info.manifest_hash.hex(),
         "device": info.device.hex(),
         "readable": not info.unreadable,
+        "behind": info.behind,
         "incidents": [{"time": iso_time(one.time_ns), "what": one.what} for one in info.incidents],
     }
 

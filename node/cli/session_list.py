@@ -72,7 +72,7 @@ def format_sessions(found: "Sequence[control_pb2.SessionInfo]") -> str:
     rows = [
         (
             info.session_id.hex()[:SHORT_ID_LETTERS],
-            state_name(info.state) + (" (held)" if info.held else ""),
+            state_name(info.state) + (" (held)" if info.held else "") + (" (old)" if info.behind else ""),
             kind_name(info.kind),
             format_time(info.started_ns),
             format_size(info.plaintext_bytes),

@@ -77,5 +77,7 @@ def format_session(info: "control_pb2.SessionInfo") -> str:
     ]
     if info.unreadable:
         facts.append(("Unreadable", "no key of this node opens it, or its metadata is damaged"))
+    if info.behind:
+        facts.append(("Old copy", "witnesses have seen more of it than is here: it signs nothing more"))
     facts += [("Incident", f"{format_time(one.time_ns)}: {one.what}") for one in info.incidents]
     return format_facts(facts)

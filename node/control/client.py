@@ -127,6 +127,11 @@ class ControlClient:
         with _mapping():
             return self._stub.MakeToken(control_pb2.MakeTokenRequest(), timeout=_deadline("MakeToken"))
 
+    def prove_session(self, request: control_pb2.ProveSessionRequest) -> bytes:
+        """A proof bundle of a session."""
+        with _mapping():
+            return self._stub.ProveSession(request, timeout=_deadline("ProveSession")).bundle
+
 
 def _deadline(method: str) -> float | None:
     from node.control.limits import METHODS

@@ -8,6 +8,7 @@ import grpc
 from kernel.errors import Conflict, Unavailable
 from lucid.v1 import control_pb2
 from node.compose import Node
+from session.bundle_builder import Shown
 
 Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
 
@@ -56,8 +57,14 @@ class PeerMethods:
     async def ProveSession(  # noqa: N802
         self, request: control_pb2.ProveSessionRequest, context: Context
     ) -> control_pb2.ProveSessionResponse:
-        """Not there yet."""
-        raise Unavailable("not there yet")
+        """A proof bundle."""
+        shown = None
+        if request.has_chunk:
+            shown = Shown(request.chunk, request.first_byte, request.end_byte, request.reveal)
+        session_id = self._node.manager.find(request.session)
+        bundle = await self._node.prover.prove(session_id, shown)
+        self._node.log.info("bundle made", session=session_id.hex(), revealed=request.reveal)
+        return control_pb2.ProveSessionResponse(bundle=bundle)
 
     def RestoreSessions(  # noqa: N802
         self, request: control_pb2.RestoreSessionsRequest, context: Context

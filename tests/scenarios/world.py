@@ -9,9 +9,10 @@ from kernel.sealing import compute_x25519_public
 from kernel.signing import SigningKey
 from lucid.v1 import control_pb2, session_pb2
 from session.access import RecorderKeys
-from session.ports import SessionPorts
+from session.ports import NO_WITNESSES, SessionPorts, Witnesses
 from session.preset import SessionPreset
-from session.session_manager import RecordingRequest, SessionManager
+from session.recording_request import RecordingRequest
+from session.session_manager import SessionManager
 from session.tables import DELETIONS, SMALL_FACTS, TABLES
 from storage.blobs import FileBlobs
 from storage.faults import Faults
@@ -120,6 +121,7 @@ class World:
         device = SigningKey.from_seed(b"d" * 32)
         self.keys = RecorderKeys(NETWORKS["dev"], device, b"o" * 32, public, {public: private})
         self.preset = SessionPreset(chunk_bytes=chunk_bytes)
+        self.witnesses: Witnesses = NO_WITNESSES
         self.ports: SessionPorts
         self.manager: SessionManager
 
@@ -140,6 +142,7 @@ class World:
             self.records,
             await FileBlobs.open(self.files, offload, quota),
             await FileJournal.open(self.files, offload, quota, reserved=SMALL_FACTS, freeing=DELETIONS),
+            witnesses=self.witnesses,
         )
 
     async def kill(self, *, power: bool = False) -> None:

@@ -157,6 +157,7 @@ class SessionInfo(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     INCIDENTS_FIELD_NUMBER: _builtins.int
     UNREADABLE_FIELD_NUMBER: _builtins.int
+    BEHIND_FIELD_NUMBER: _builtins.int
     session_id: _builtins.bytes
     state: _session_pb2.State.ValueType
     kind: _session_pb2.SourceKind.ValueType
@@ -184,6 +185,8 @@ class SessionInfo(_message.Message):
     device: _builtins.bytes
     unreadable: _builtins.bool
     """Metadata cannot be read: no key of this node opens it, or it is damaged."""
+    behind: _builtins.bool
+    """Witnesses have seen more of it than this store holds, which was put back from an old copy."""
     @_builtins.property
     def metadata(self) -> _session_pb2.Metadata: ...
     @_builtins.property
@@ -216,10 +219,11 @@ class SessionInfo(_message.Message):
         device: _builtins.bytes = ...,
         incidents: _abc.Iterable[_session_pb2.Incident] | None = ...,
         unreadable: _builtins.bool = ...,
+        behind: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoints", b"checkpoints", "chunks", b"chunks", "device", b"device", "ended_ns", b"ended_ns", "exit_status", b"exit_status", "gaps", b"gaps", "has_exit_status", b"has_exit_status", "held", b"held", "incidents", b"incidents", "kind", b"kind", "last_change_ns", b"last_change_ns", "lost_bytes", b"lost_bytes", "manifest", b"manifest", "manifest_hash", b"manifest_hash", "metadata", b"metadata", "plaintext_bytes", b"plaintext_bytes", "policy", b"policy", "reason", b"reason", "retain_until_s", b"retain_until_s", "root", b"root", "session_id", b"session_id", "started_ns", b"started_ns", "state", b"state", "stored_bytes", b"stored_bytes", "unreadable", b"unreadable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["behind", b"behind", "checkpoints", b"checkpoints", "chunks", b"chunks", "device", b"device", "ended_ns", b"ended_ns", "exit_status", b"exit_status", "gaps", b"gaps", "has_exit_status", b"has_exit_status", "held", b"held", "incidents", b"incidents", "kind", b"kind", "last_change_ns", b"last_change_ns", "lost_bytes", b"lost_bytes", "manifest", b"manifest", "manifest_hash", b"manifest_hash", "metadata", b"metadata", "plaintext_bytes", b"plaintext_bytes", "policy", b"policy", "reason", b"reason", "retain_until_s", b"retain_until_s", "root", b"root", "session_id", b"session_id", "started_ns", b"started_ns", "state", b"state", "stored_bytes", b"stored_bytes", "unreadable", b"unreadable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

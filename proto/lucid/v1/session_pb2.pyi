@@ -420,20 +420,24 @@ class Incident(_message.Message):
     TIME_NS_FIELD_NUMBER: _builtins.int
     WHAT_FIELD_NUMBER: _builtins.int
     GAP_FIELD_NUMBER: _builtins.int
+    WITNESSED_FIELD_NUMBER: _builtins.int
     time_ns: _builtins.int
     what: _builtins.str
     gap: _builtins.bool
     """Something of the source is lost: the next chunk carries the flag gap."""
+    witnessed: _builtins.int
+    """So many checkpoints of the session have been seen by a witness: more than this store holds."""
     def __init__(
         self,
         *,
         time_ns: _builtins.int = ...,
         what: _builtins.str = ...,
         gap: _builtins.bool = ...,
+        witnessed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gap", b"gap", "time_ns", b"time_ns", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gap", b"gap", "time_ns", b"time_ns", "what", b"what", "witnessed", b"witnessed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -598,6 +602,7 @@ class SessionRow(_message.Message):
     PENDING_GAP_FIELD_NUMBER: _builtins.int
     PENDING_LOST_BYTES_FIELD_NUMBER: _builtins.int
     GAPS_FIELD_NUMBER: _builtins.int
+    WITNESSED_COUNT_FIELD_NUMBER: _builtins.int
     state: Global___State.ValueType
     chunk_count: _builtins.int
     plaintext_bytes: _builtins.int
@@ -615,6 +620,8 @@ class SessionRow(_message.Message):
     pending_gap: _builtins.bool
     """The next chunk carries the flag gap, and so many lost bytes."""
     pending_lost_bytes: _builtins.int
+    witnessed_count: _builtins.int
+    """Checkpoints that a witness is known to have seen; more than checkpoint_count: this store is an old copy."""
     @_builtins.property
     def opened(self) -> Global___Opened: ...
     @_builtins.property
@@ -655,10 +662,11 @@ class SessionRow(_message.Message):
         pending_gap: _builtins.bool = ...,
         pending_lost_bytes: _builtins.int = ...,
         gaps: _abc.Iterable[_builtins.int] | None = ...,
+        witnessed_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "last_checkpoint", b"last_checkpoint", "opened", b"opened"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_count", b"checkpoint_count", "chunk_count", b"chunk_count", "closed", b"closed", "fact_count", b"fact_count", "facts_bytes", b"facts_bytes", "gaps", b"gaps", "held", b"held", "incidents", b"incidents", "interruptions", b"interruptions", "last_change_ns", b"last_change_ns", "last_checkpoint", b"last_checkpoint", "lost_bytes", b"lost_bytes", "opened", b"opened", "pending_gap", b"pending_gap", "pending_lost_bytes", b"pending_lost_bytes", "plaintext_bytes", b"plaintext_bytes", "reason", b"reason", "resumptions", b"resumptions", "root", b"root", "state", b"state", "stored_bytes", b"stored_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_count", b"checkpoint_count", "chunk_count", b"chunk_count", "closed", b"closed", "fact_count", b"fact_count", "facts_bytes", b"facts_bytes", "gaps", b"gaps", "held", b"held", "incidents", b"incidents", "interruptions", b"interruptions", "last_change_ns", b"last_change_ns", "last_checkpoint", b"last_checkpoint", "lost_bytes", b"lost_bytes", "opened", b"opened", "pending_gap", b"pending_gap", "pending_lost_bytes", b"pending_lost_bytes", "plaintext_bytes", b"plaintext_bytes", "reason", b"reason", "resumptions", b"resumptions", "root", b"root", "state", b"state", "stored_bytes", b"stored_bytes", "witnessed_count", b"witnessed_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

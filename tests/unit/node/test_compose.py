@@ -15,7 +15,7 @@ from node.logs import make_logger
 from node.metrics import NodeMetrics
 from node.ports import NodePorts
 from session.access import RecorderKeys
-from session.session_manager import RecordingRequest
+from session.recording_request import RecordingRequest
 
 
 class Untouched:

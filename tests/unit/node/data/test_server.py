@@ -205,7 +205,7 @@ async def test_a_file_that_was_changed_does_not_go_on(
     bench: Any, serve_data: Any, connect: Any, frames: Any, source: Path, eventually: Eventually
 ) -> None:
     manager = bench.node.manager
-    from session.session_manager import RecordingRequest
+    from session.recording_request import RecordingRequest
 
     metadata = session_pb2.Metadata(source_bytes=len(CONTENTS), source_modified_ns=1)
     recording = await manager.open_recording(RecordingRequest(FILE, metadata, live=False))
