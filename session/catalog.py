@@ -133,6 +133,9 @@ class Catalog:
             policy=opened.policy.payload.decode(errors="replace"),
             device=opened.policy.public_key,
             incidents=row.incidents,
+            owner=row.adopted.owner,
+            sharer=row.adopted.sharer,
+            adopted=row.HasField("adopted"),
         )
         if state == session_pb2.STATE_RECORDING:
             info.reason = ""

@@ -25,6 +25,7 @@ from session.merkle_builder import build_session_tree
 from session.pipeline import seal_chunk
 from session.ports import SessionPorts
 from session.recording import Recorder
+from session.state import check_continuable
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +215,13 @@ class Recovery:
         return problems
 
     async def settle(self, ledger: Ledger) -> Sequence[session_pb2.ChunkEntry]:
-        """Catches a ledger up and seals left-over frames; returns the chunks of the session."""
+        """Catches a ledger up and seals left-over frames; returns the chunks of the session.
+
+        Raises:
+            Conflict: another device recorded it.
+        """
         await ledger.catch_up()
+        check_continuable(ledger.known_row)
         await recover_tail(self._recorder, ledger, self._entries(ledger))
         return self._entries(ledger)
 
@@ -242,6 +248,8 @@ class Recovery:
             if not damaged:  # its opening was never durable: nobody was told of it
                 await self._ports.journal.drop(tables.facts_stream(session_id))
                 await self._ports.journal.drop(tables.secret_stream(session_id))
+            return damaged
+        if ledger.row.HasField("adopted"):
             return damaged
         failure: LucidError | None = None
         try:
