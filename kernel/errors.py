@@ -97,6 +97,8 @@ class Reason(Enum):
     WRONG_SESSION = "wrong session"
     WRONG_INDEX = "wrong index"
     WRONG_HASH = "wrong hash"
+    WRONG_HOLDER = "meant for another node"
+    EXPIRED = "expired"
     WRONG_VERSION = "unknown version"
     NOT_DECRYPTABLE = "cannot be decrypted"
     NOT_CONSISTENT = "contradicts what was signed before"
