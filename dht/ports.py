@@ -90,3 +90,38 @@ class Peers(Protocol):
     async def wait_changed(self) -> None:
         """Returns when a peer has come or gone since the last call of this caller, or at once if one has."""
         ...
+
+
+class Sessions(Protocol):
+    """What heads tell of: the sessions of this node's owner that this node keeps."""
+
+    def list(self) -> Sequence[tuple[bytes, int]]:
+        """(session ID, number of facts) of every session, by ID. Not those that other owners shared."""
+        ...
+
+    def deleted(self) -> Sequence[bytes]:
+        """IDs of deleted sessions, the newest of them if there are very many."""
+        ...
+
+    async def read_facts(self, session_id: bytes, first: int) -> Sequence[bytes]:
+        """The facts from number `first` on, as they stand in the journal, up to the first that is damaged."""
+        ...
+
+    async def adopt(self, session_id: bytes, payloads: Sequence[bytes]) -> bool:
+        """Takes in a session that another device of the owner recorded; durable on return.
+
+        Returns:
+            False if the session is here, or was deleted here: nothing was done.
+
+        Raises:
+            InvalidRecord: the facts are no session of this owner.
+        """
+        ...
+
+    async def adopt_deletion(self, session_id: bytes) -> None:
+        """Remembers that the owner deleted a session elsewhere; does nothing if the session is here."""
+        ...
+
+    def trust(self, device: bytes) -> None:
+        """From now on a device counts as one of the owner's that recorded."""
+        ...

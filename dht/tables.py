@@ -6,7 +6,10 @@ Tables, with keys and values:
     heads       locator ‖ device                               HeadEntry: the newest head of a device
     attested    session ID ‖ device                            GetAttestedResponse: co-signed last
     replicas    session ID ‖ index, 4 bytes ‖ replica, 1 byte  Replica: of our chunks, on others' nodes
-    objects     name                                           what this node's own heads refer to
+    objects     "head"                                         PublishedHead: the newest of this node
+                "s" ‖ session ID                               PublishedSession: copies of its facts
+                "r" ‖ chunk ID of the first part               StoredObject: released when a newer head stands
+    devices     device                                         Signed HeadGrant: the owner's other devices
     peers       device                                         PeerRow
 
 Streams (what cannot be lost; the tables above can be remade from them):
@@ -14,6 +17,7 @@ Streams (what cannot be lost; the tables above can be remade from them):
     held/<2 hex>/<chunk ID>      the leases of a chunk, newest last
     heads/<2 hex>/<locator>      heads, newest last
     attested/<2 hex>/<session>   checkpoints that were co-signed, newest last
+    devices                      head grants of the owner's other devices
 """
 
 HOLDINGS = "holdings"
@@ -21,8 +25,14 @@ HEADS = "heads"
 ATTESTED = "attested"
 REPLICAS = "replicas"
 OBJECTS = "objects"
+DEVICES = "devices"
 PEERS = "peers"
-TABLES = (HOLDINGS, HEADS, ATTESTED, REPLICAS, OBJECTS, PEERS)
+TABLES = (HOLDINGS, HEADS, ATTESTED, REPLICAS, OBJECTS, DEVICES, PEERS)
+
+DEVICES_STREAM = "devices"
+HEAD_KEY = b"head"
+SESSION_PREFIX = b"s"
+RETIRED_PREFIX = b"r"
 
 
 def replica_key(session_id: bytes, index: int, replica: int) -> bytes:
