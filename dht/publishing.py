@@ -5,9 +5,9 @@
     3  objects at peers, then the head at up to R + 2 peers, whose receipts are kept
     4  once every keeper that was asked has acknowledged it, what was retired before it was made is released
 
-A head goes out when a session was opened, has ended, was adopted or was deleted, and every 30 s while sessions
-grow. Nothing here is waited for by a recording. A kill between any two steps costs nothing: the next round
-finds what is missing. The sequence is at least the Unix time, so it rises even if the index was lost.
+A head goes out when a session was opened, has ended, was adopted or was deleted, and every 30 s while
+sessions grow. Nothing here is waited for by a recording. A kill between any two steps costs nothing: the next
+round finds what is missing. The sequence is at least the Unix time: it rises even if the index was lost.
 """
 
 import asyncio
@@ -171,8 +171,8 @@ class HeadPublisher:
         old = list(row.stretches[finished:])
         first = old[0].first_fact if old else 0
         payloads = await self._sessions.read_facts(session_id, first)
-        if not payloads:
-            return
+        if not payloads or (good == len(row.stretches) and first + len(payloads) == _count_facts(row)):
+            return  # what is behind is damaged, and cannot be copied
         del row.stretches[finished:]
         made: list[MadeObject] = []
         for facts in cut_stretches(payloads):
