@@ -148,20 +148,24 @@ class Pace:
         """For one transfer."""
         return Patience(self.clock, self.patience_s)
 
-    async def send(self, size_bytes: int, patience: Patience) -> None:
-        """Waits until `size_bytes` may be sent."""
+    async def send(self, size_bytes: int, patience: Patience | None = None) -> None:
+        """Waits until `size_bytes` may be sent; `patience` does not run out meanwhile."""
         await _pass(self.up, size_bytes, patience)
 
-    async def receive(self, size_bytes: int, patience: Patience) -> None:
-        """Waits until `size_bytes` more than were received may be asked for."""
+    async def receive(self, size_bytes: int, patience: Patience | None = None) -> None:
+        """Waits until more may be asked for than the `size_bytes` that came."""
         await _pass(self.down, size_bytes, patience)
 
 
-async def _pass(throttle: Throttle | None, size_bytes: int, patience: Patience) -> None:
-    patience.advance(size_bytes)
-    if throttle is not None and throttle.is_limited:
+async def _pass(throttle: Throttle | None, size_bytes: int, patience: Patience | None) -> None:
+    if patience is not None:
+        patience.advance(size_bytes)
+    if throttle is None or not throttle.is_limited:
+        return
+    if patience is not None:
         patience.pause()
-        await throttle.wait(size_bytes)
+    await throttle.wait(size_bytes)
+    if patience is not None:
         patience.restart()
 
 

@@ -5,15 +5,13 @@ signs a receipt once the chunk is durable. A release, by the key of the lease, e
 that one key signed for a chunk and a holder, the one with the highest sequence counts.
 """
 
-from typing import TypeVar
-
 from blake3 import blake3
-from google.protobuf.message import DecodeError, Message
 
+from dht.signed import read_signed
 from kernel.domains import Domain, Label, Network
 from kernel.errors import InvalidRecord, Reason
 from kernel.kdf import derive
-from kernel.signing import PUBLIC_KEY_BYTES, SigningKey, verify_signed
+from kernel.signing import PUBLIC_KEY_BYTES, SigningKey
 from lucid.v1 import chunk_pb2, identity_pb2
 
 CHUNK_ID_BYTES = 32
@@ -27,8 +25,6 @@ MAX_LEASE_S = 90 * 24 * 3600
 
 MAX_REPLICA = 255
 MAX_PAYLOAD_BYTES = 256
-
-M = TypeVar("M", bound=Message)
 
 
 def derive_lease_key(secret: bytes, session_id: bytes) -> SigningKey:
@@ -89,7 +85,7 @@ def read_lease(signed: identity_pb2.Signed, network: Network) -> chunk_pb2.Lease
     Raises:
         InvalidRecord: TOO_LARGE, MALFORMED or BAD_SIGNATURE.
     """
-    lease = _read(signed, Domain.LEASE, network, chunk_pb2.Lease)
+    lease = read_signed(signed, Domain.LEASE, network, chunk_pb2.Lease, max_bytes=MAX_PAYLOAD_BYTES)
     check_lease(lease)
     return lease
 
@@ -135,7 +131,9 @@ def verify_receipt(
     Raises:
         InvalidRecord: TOO_LARGE, MALFORMED, WRONG_SIGNER, BAD_SIGNATURE or WRONG_HASH.
     """
-    decoded = _read(receipt, Domain.RECEIPT, network, chunk_pb2.Receipt, signer=holder)
+    decoded = read_signed(
+        receipt, Domain.RECEIPT, network, chunk_pb2.Receipt, max_bytes=MAX_PAYLOAD_BYTES, signer=holder
+    )
     if decoded.lease_hash != compute_lease_hash(lease):
         raise InvalidRecord(Reason.WRONG_HASH, "the receipt is for another lease")
     return decoded
@@ -168,27 +166,9 @@ def verify_release(signed: identity_pb2.Signed, network: Network, *, holder: byt
     Raises:
         InvalidRecord: TOO_LARGE, MALFORMED, BAD_SIGNATURE or WRONG_HOLDER.
     """
-    release = _read(signed, Domain.RELEASE, network, chunk_pb2.Release)
+    release = read_signed(signed, Domain.RELEASE, network, chunk_pb2.Release, max_bytes=MAX_PAYLOAD_BYTES)
     if len(release.chunk_id) != CHUNK_ID_BYTES or release.sequence == 0:
         raise InvalidRecord(Reason.MALFORMED, "the release names no chunk, or no sequence number")
     if release.holder != holder:
         raise InvalidRecord(Reason.WRONG_HOLDER, f"the release names holder {release.holder.hex()}")
     return release
-
-
-def _read(
-    signed: identity_pb2.Signed,
-    domain: Domain,
-    network: Network,
-    kind: type[M],
-    *,
-    signer: bytes | None = None,
-) -> M:
-    """Decodes what is small enough and truly signed."""
-    if len(signed.payload) > MAX_PAYLOAD_BYTES:
-        raise InvalidRecord(Reason.TOO_LARGE, f"{domain}: {len(signed.payload)} bytes")
-    payload = verify_signed(signed, domain, network, signer=signer)
-    try:
-        return kind.FromString(payload)
-    except DecodeError as error:
-        raise InvalidRecord(Reason.MALFORMED, f"{domain}: the payload cannot be decoded") from error

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from kernel.ports import Blobs, Clock, Journal, Offload, Records
 from lucid.v1 import chunk_pb2, witness_pb2
 
 
@@ -23,6 +24,25 @@ class PeerIdentity:
     device: bytes
     owner: bytes
     box: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeepingPorts:
+    """The world as it is seen by what keeps things for others."""
+
+    clock: Clock
+    offload: Offload
+    records: Records
+    blobs: Blobs
+    journal: Journal
+
+
+class OwnBlobs(Protocol):
+    """What this node needs blobs for, beside keeping them for others."""
+
+    async def needs(self, blob_id: bytes) -> bool:
+        """True if a session or a head of this node needs the blob, or if that cannot be told."""
+        ...
 
 
 class Peer(Protocol):

@@ -19,7 +19,8 @@ from blake3 import blake3
 
 from dht import tables
 from dht.fact_copies import cut_stretches, encode_facts
-from dht.head_entry import HEAD_TTL_S, seal_content, sign_head, verify_head_receipt
+from dht.head_content import seal_content
+from dht.heads import sign_head, verify_head_receipt
 from dht.object_store import REPLICAS, MadeObject, ObjectStore, decode_stored, rank
 from dht.ports import Peer, Peers, Sessions
 from dht.transfer import blaming
@@ -30,6 +31,7 @@ from kernel.signing import SigningKey
 from lucid.v1 import chunk_pb2, head_pb2, identity_pb2
 
 EVERY_S = 30.0
+HEAD_TTL_S = 365 * 86_400
 LEAST_GAP_S = 1.0
 KEEPERS = REPLICAS + 2
 

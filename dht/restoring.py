@@ -17,7 +17,8 @@ from google.protobuf.message import DecodeError
 from dht import tables
 from dht.devices import OwnersDevices
 from dht.fact_copies import MAX_STRETCH_BYTES, decode_facts
-from dht.head_entry import open_content, verify_entry
+from dht.head_content import open_content
+from dht.heads import verify_head_entry
 from dht.objects import check_reference, open_object
 from dht.ports import Peer, Peers, Sessions
 from dht.transfer import describe
@@ -141,7 +142,7 @@ class Restorer:
         now_s = self._clock.wall_ns() // 10**9
         for entry in response.entries[:MAX_ENTRIES]:
             try:
-                head = verify_entry(entry, self._network, locator=self._locator, now_s=now_s)
+                head = verify_head_entry(entry, self._network, locator=self._locator, now_s=now_s)
             except InvalidRecord as error:
                 progress.report(f"{describe(peer)} serves a head that does not hold: {error}")
                 continue

@@ -14,6 +14,7 @@ from blake3 import blake3
 
 from kernel.domains import Label
 from kernel.errors import Conflict, InvalidRecord, LucidError, NotFound, StoreDamaged, UsageError
+from kernel.uninterrupted import run_to_end
 from lucid.v1 import control_pb2, data_pb2, session_pb2
 from session import tables
 from session.access import (
@@ -34,7 +35,6 @@ from session.reader import OnProgress, Reader
 from session.recording import Recorder, Recording
 from session.recovery import Recovery
 from session.state import check_continuable
-from session.uninterrupted import run_to_end
 from session.verifier import Verifier
 
 TOKEN_BYTES = 32

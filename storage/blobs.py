@@ -18,8 +18,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 
 from kernel.errors import NotFound, StoreDamaged, StoreError, UsageError
+from kernel.keyed_locks import KeyedLocks
 from kernel.ports import Files, Offload
-from storage.keyed_locks import KeyedLocks
 from storage.paths import get_ancestors, get_parent
 from storage.quota import Quota
 

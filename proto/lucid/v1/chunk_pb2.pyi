@@ -813,6 +813,36 @@ class HeldLease(_message.Message):
 Global___HeldLease: _TypeAlias = HeldLease  # noqa: Y015
 
 @_typing.final
+class KeptHead(_message.Message):
+    """What a node keeps about a head that it keeps for others."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    STORED_NS_FIELD_NUMBER: _builtins.int
+    owner: _builtins.bytes
+    """Ed25519 key of the owner who brought it: whose quota it counts against."""
+    stored_ns: _builtins.int
+    """Unix nanoseconds."""
+    @_builtins.property
+    def entry(self) -> Global___HeadEntry: ...
+    def __init__(
+        self,
+        *,
+        entry: Global___HeadEntry | None = ...,
+        owner: _builtins.bytes = ...,
+        stored_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "owner", b"owner", "stored_ns", b"stored_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeptHead: _TypeAlias = KeptHead  # noqa: Y015
+
+@_typing.final
 class Replica(_message.Message):
     """What an owner's node keeps about a replica of its own."""
 
