@@ -73,7 +73,10 @@ class NodeMetrics:
             registry=self.registry,
         )
         self.rpc_refused = Counter(
-            "lucid_rpc_refused", "Calls of other nodes that failed", ["method", "code"], registry=self.registry
+            "lucid_rpc_refused",
+            "Calls of other nodes that failed",
+            ["method", "code"],
+            registry=self.registry,
         )
 
 

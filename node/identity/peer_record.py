@@ -136,7 +136,11 @@ def _open_envelope(data: bytes, device: bytes) -> Any:
     except DecodeError as error:
         raise InvalidRecord(Reason.MALFORMED, "the envelope cannot be decoded") from error
     key = envelope.public_key
-    if key.Type != _ED25519 or len(key.Data) != PUBLIC_KEY_BYTES or len(envelope.signature) != SIGNATURE_BYTES:
+    if (
+        key.Type != _ED25519
+        or len(key.Data) != PUBLIC_KEY_BYTES
+        or len(envelope.signature) != SIGNATURE_BYTES
+    ):
         raise InvalidRecord(Reason.MALFORMED, "the envelope is not signed with Ed25519")
     if envelope.payload_type != library.PEER_RECORD_CODEC:
         raise InvalidRecord(Reason.MALFORMED, "the envelope holds no peer record")

@@ -1,8 +1,8 @@
 """What each call between nodes may take, in one table; a test compares it with the descriptors.
 
-A method that has no row here is not served. Deadlines hold on both sides; so does `idle_s`, for the side that
-waits for the next message of a stream. Rates are those of a token bucket per caller: a peer, wherever it calls
-from, or, for strangers, a connection.
+A method that has no row here is not served. Deadlines hold on both sides; so does `idle_s`, for the side
+that waits for the next message of a stream. Rates are those of a token bucket per caller: a peer, wherever it
+calls from, or, for strangers, a connection.
 """
 
 from dataclasses import dataclass

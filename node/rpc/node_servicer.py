@@ -8,7 +8,15 @@ from typing import TypeAlias
 import grpc
 
 from kernel.errors import Conflict, Locked, UsageError
-from kernel.handshake import NONCE_BYTES, Handshake, check_nonce, check_proof, choose_version, open_proof, sign_proof
+from kernel.handshake import (
+    NONCE_BYTES,
+    Handshake,
+    check_nonce,
+    check_proof,
+    choose_version,
+    open_proof,
+    sign_proof,
+)
 from kernel.peer_id import encode_peer_id
 from kernel.ports import Clock, Entropy
 from lucid.v1 import node_pb2, node_pb2_grpc
