@@ -3,12 +3,15 @@
 Messages are those of `lucid.v1`; what a peer answers is unchecked: the flow that asked checks it.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from kernel.ports import Blobs, Clock, Journal, Offload, Records
-from lucid.v1 import chunk_pb2, witness_pb2
+from lucid.v1 import chunk_pb2, share_pb2, witness_pb2
+
+FetchBlob = Callable[[bytes, int], Awaitable[bytes]]
+"""Chunk ID and length → the blob, from here or from any peer. Raises `Unavailable` if nobody gives it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,10 @@ class Peer(Protocol):
         """Asks what was co-signed last."""
         ...
 
+    async def offer(self, request: share_pb2.OfferRequest) -> share_pb2.OfferResponse:
+        """Gives it a session to read."""
+        ...
+
 
 class Peers(Protocol):
     """The peers of this node."""
@@ -123,8 +130,8 @@ class Sessions(Protocol):
         """IDs of deleted sessions, the newest of them if there are very many."""
         ...
 
-    async def read_facts(self, session_id: bytes, first: int) -> Sequence[bytes]:
-        """The facts from number `first` on, as they stand in the journal, up to the first that is damaged."""
+    async def read_facts(self, session_id: bytes, first: int, end: int) -> Sequence[bytes]:
+        """The facts `first` to `end` - 1, as they stand in the journal; fewer if one is damaged."""
         ...
 
     async def adopt(self, session_id: bytes, payloads: Sequence[bytes]) -> bool:

@@ -146,6 +146,26 @@ class HeadPublisher:
         self.problem = "" if is_kept else "the newest head is not kept by other nodes yet"
         return is_kept
 
+    def list_stretches(self, session_id: bytes, count: int) -> list[chunk_pb2.ObjectRef]:
+        """Where copies of the first `count` facts of a session are; empty if they are nowhere yet."""
+        row = dict(self._scan_sessions()).get(session_id)
+        if row is None or _count_facts(row) != count:
+            return []
+        if any(not self._objects.count_replicas(stretch.stored) for stretch in row.stretches):
+            return []
+        return [stretch.stored.object for stretch in row.stretches]
+
+    async def needs(self, blob_id: bytes) -> bool:
+        """True if a blob is part of an object of this node."""
+        found: list[head_pb2.StoredObject] = [
+            stretch.stored for _, row in self._scan_sessions() for stretch in row.stretches
+        ]
+        found += [stored for _, stored in await self._list_retired()]
+        head = self._load_head()
+        if head is not None:
+            found.append(head.index)
+        return any(part.chunk_id == blob_id for stored in found for part in stored.object.parts)
+
     # 1 --------------------------------------------------------------------------------------------------
 
     async def _copy_sessions(self) -> None:
@@ -172,7 +192,7 @@ class HeadPublisher:
         finished = min(good, max(len(row.stretches) - 1, 0))
         old = list(row.stretches[finished:])
         first = old[0].first_fact if old else 0
-        payloads = await self._sessions.read_facts(session_id, first)
+        payloads = await self._sessions.read_facts(session_id, first, count)
         if not payloads or (good == len(row.stretches) and first + len(payloads) == _count_facts(row)):
             return  # what is behind is damaged, and cannot be copied
         del row.stretches[finished:]

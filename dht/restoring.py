@@ -4,12 +4,12 @@
     → adopted, one by one
 
 Each step is durable before the next, so a run that was broken off is simply begun again: what is here is
-known already. Peers that serve an old head, or one that does not hold, are told of; they cannot hide the newest
-as long as one of them is honest. Chunks are not fetched: reading fetches what is missing.
+known already. Peers that serve an old head, or one that does not hold, are told of; they cannot hide the
+newest as long as one of them is honest. Chunks are not fetched: reading fetches what is missing.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
@@ -20,7 +20,7 @@ from dht.fact_copies import MAX_STRETCH_BYTES, decode_facts
 from dht.head_content import open_content
 from dht.heads import verify_head_entry
 from dht.objects import check_reference, open_object
-from dht.ports import Peer, Peers, Sessions
+from dht.ports import FetchBlob, Peer, Peers, Sessions
 from dht.transfer import describe
 from kernel.domains import Network
 from kernel.errors import InvalidRecord, LucidError, Reason, StoreError, Unavailable
@@ -31,9 +31,6 @@ MAX_ENTRIES = 64
 MAX_INDEX_BYTES = 128 << 20
 MAX_SESSION_BYTES = 256 << 20
 MAX_PROBLEMS = 1000
-
-FetchBlob = Callable[[bytes, int], Awaitable[bytes]]
-"""Chunk ID and length → the blob, from here or from any peer. Raises `Unavailable` if nobody has it."""
 
 
 @dataclass(slots=True)

@@ -109,8 +109,12 @@ def get_recorder_keys(keystore: Keystore, now_s: int) -> RecorderKeys:
         device=keystore.device.identity,
         owner=identity.owner,
         reader=identity.grant_list.seal_public_key,
-        reading={compute_x25519_public(private): private for private in keystore.seal_keys.values()},
-        others=tuple(grant.device for grant in identity.grant_list.grants if ROLE_RECORD in grant.roles),
+        # The box key opens what other owners share with this node.
+        reading={
+            compute_x25519_public(private): private
+            for private in (*keystore.seal_keys.values(), keystore.device.box)
+        },
+        others={grant.device for grant in identity.grant_list.grants if ROLE_RECORD in grant.roles},
     )
 
 

@@ -4,7 +4,7 @@ The session secret is 32 random bytes, sealed for each reader before chunk 0. Me
 encrypted with keys of the session and padded to 256 bytes, so that names do not show by their lengths.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -48,7 +48,7 @@ class RecorderKeys:
     owner: bytes
     reader: bytes
     reading: Mapping[bytes, bytes] = field(repr=False)
-    others: Collection[bytes] = ()
+    others: set[bytes] = field(default_factory=set)
 
     def check_recorder(self, device: bytes) -> None:
         """Checks that a device may record for this owner.

@@ -1,7 +1,7 @@
 """Where a passphrase comes from: a file, a systemd credential, or a terminal. Never from argv or a variable.
 
-Recovery words come from a file or a terminal. The bytes of a passphrase are taken as they are, without one trailing newline of a file; no Unicode normalisation. What was
-typed is encoded as UTF-8.
+Recovery words come from a file or a terminal. The bytes of a passphrase are taken as they are, without one
+trailing newline of a file; no Unicode normalisation. What was typed is encoded as UTF-8.
 """
 
 import getpass
