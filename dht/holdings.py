@@ -68,7 +68,7 @@ class Holdings:
         self._incoming = IncomingChunks(ports.clock, limits or IncomingLimits())
         self._locks: KeyedLocks[bytes] = KeyedLocks()
         self._storing: set[bytes] = set()
-        self.served = ServedChunks(ports)
+        self.served = ServedChunks(ports, pace)
         self.problems: list[str] = []
 
     async def start(self) -> None:

@@ -98,7 +98,6 @@ class Reason(Enum):
     WRONG_INDEX = "wrong index"
     WRONG_HASH = "wrong hash"
     WRONG_HOLDER = "meant for another node"
-    EXPIRED = "expired"
     WRONG_VERSION = "unknown version"
     NOT_DECRYPTABLE = "cannot be decrypted"
     WRONG_ADDRESS = "meant for another address"
