@@ -103,6 +103,7 @@ class Reason(Enum):
     WRONG_ADDRESS = "meant for another address"
     WRONG_HANDSHAKE = "belongs to another handshake"
     NOT_GRANTED = "not granted by its owner"
+    EXPIRED = "no longer valid"
     NOT_CONSISTENT = "contradicts what was signed before"
 
 

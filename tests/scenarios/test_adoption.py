@@ -138,7 +138,7 @@ async def test_a_damaged_half_adoption_is_told_of_and_begun_again() -> None:
     adopted = session_pb2.Fact(adopted=session_pb2.Adopted(time_ns=1)).SerializeToString()
     await new.ports.journal.append(stream, [*payloads, adopted])
     await new.ports.journal.sync(stream)
-    path = next(path for path in new.files.paths() if path.endswith("adopting"))
+    path = next(path for path in new.files.paths() if path.endswith("adopting.log"))
     new.files.flip(path, 8 * 500)
     await new.kill()
     await new.boot()

@@ -197,18 +197,15 @@ async def test_heads_rolled_back_by_some_peers_do_not_hide_the_newest() -> None:
     await old.record(seed=2)
     assert await old.publish()
 
-    async def serve_stale(_request: chunk_pb2.GetHeadRequest) -> chunk_pb2.GetHeadResponse:
-        return stale
-
     new = await make_new(holders)
     for peer in new.peers.peers[:2]:
-        peer.get_head = serve_stale  # type: ignore[method-assign]
+        _answer(peer, stale)
     restored = await new.restore()
     assert restored.restored == 2
     assert len(restored.problems) == 2
     assert all("serves an old head" in problem for problem in restored.problems)
     # The node that has its receipt knows that it lies.
-    old.peers.peers[0].get_head = serve_stale  # type: ignore[method-assign]
+    _answer(old.peers.peers[0], stale)
     assert any("acknowledged head" in problem for problem in (await old.restore()).problems)
 
 
@@ -238,7 +235,7 @@ async def test_forged_and_foreign_heads_are_told_of_and_ignored() -> None:
 
 
 def _answer(peer: MemoryPeer, answer: chunk_pb2.GetHeadResponse) -> None:
-    async def get_head(_request: chunk_pb2.GetHeadRequest) -> chunk_pb2.GetHeadResponse:
+    async def get_head(request: chunk_pb2.GetHeadRequest) -> chunk_pb2.GetHeadResponse:
         return answer
 
     peer.get_head = get_head  # type: ignore[method-assign]
