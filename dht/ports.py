@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kernel.ports import Blobs, Clock, Journal, Offload, Records
+from kernel.signing import SigningKey
 from lucid.v1 import chunk_pb2, share_pb2, witness_pb2
 
 FetchBlob = Callable[[bytes, int], Awaitable[bytes]]
@@ -152,3 +153,65 @@ class Sessions(Protocol):
     def trust(self, device: bytes) -> None:
         """From now on a device counts as one of the owner's that recorded."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class OwnChunk:
+    """A chunk of a recording of this node that is durable and part of its session.
+
+    Attributes:
+        session_id: 16 bytes.
+        index: its place in the session.
+        chunk_id: 32 bytes.
+        size_bytes: of the blob.
+    """
+
+    session_id: bytes
+    index: int
+    chunk_id: bytes
+    size_bytes: int
+
+
+class Recordings(Protocol):
+    """The recordings of this node, as far as spreading them needs."""
+
+    def session_ids(self) -> Sequence[bytes]:
+        """All sessions that are to be spread: those of this node's owner, sorted."""
+        ...
+
+    def chunk_count(self, session_id: bytes) -> int:
+        """Chunks of a session so far; 0 if there is no such session, or its row is damaged."""
+        ...
+
+    def chunks(self, session_id: bytes, start: int, limit: int) -> Sequence[OwnChunk]:
+        """Up to `limit` chunks of a session from index `start` on; those with a damaged row are left out."""
+        ...
+
+    def is_own(self, session_id: bytes) -> bool:
+        """Is there such a session, recorded by a device of this node's owner?"""
+        ...
+
+    def is_deleted(self, session_id: bytes) -> bool:
+        """Was there such a session, and was it deleted?"""
+        ...
+
+    async def lease_key(self, session_id: bytes) -> SigningKey:
+        """The key that signs the session's leases.
+
+        Raises:
+            Locked: this device has no key that reads the session.
+            NotFound, StoreDamaged, InvalidRecord: the secret is gone, or damaged.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SpreadPorts:
+    """The world as the spreading of own chunks sees it."""
+
+    clock: Clock
+    offload: Offload
+    records: Records
+    blobs: Blobs
+    peers: Peers
+    recordings: Recordings

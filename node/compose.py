@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
+from dht.preset import SpreadPreset
 from kernel.errors import LucidError
 from kernel.peer_id import encode_peer_id
 from lucid.v1 import control_pb2, session_pb2
@@ -15,7 +16,9 @@ from node.config import NodeConfig
 from node.health import LEAST_FREE_BYTES, Health
 from node.logs import Logger
 from node.metrics import NodeMetrics
+from node.owner_heads import OwnerHeads
 from node.ports import NodePorts, Usage
+from node.spreading import Spreading
 from session.access import RecorderKeys
 from session.ports import SessionPorts
 from session.preset import SessionPreset
@@ -40,7 +43,9 @@ class Node:
         metrics: what it counts.
         health: what is wrong with it.
         log: where it logs.
+        spreading: brings its sessions to other nodes, and back.
         manager: its sessions.
+        heads: publishes and restores them, and shares single ones.
         peering: its side that other nodes see; `peering.book` are its peers.
         metrics_address: where metrics are served; empty if nowhere.
         pid: process ID, for people; 0 if it has none of its own.
@@ -65,17 +70,27 @@ class Node:
         self.metrics_address = ""
         self.pid = 0
         self._started_ns = 0
+        self.spreading = Spreading(keys, ports, peering.book, SpreadPreset())
         session_ports = SessionPorts(
-            ports.clock, ports.entropy, ports.offload_cpu, ports.records, ports.blobs, ports.journal
+            ports.clock,
+            ports.entropy,
+            ports.offload_cpu,
+            ports.records,
+            ports.blobs,
+            ports.journal,
+            self.spreading.fetch,
+            self.spreading.replicator.on_changed,
         )
         preset = SessionPreset(max_recordings=config.max_recordings)
         self.manager = SessionManager(session_ports, keys, preset)
+        self.heads = OwnerHeads(session_ports, keys, peering.keys, self.manager, peering.book, log)
 
     async def start(self) -> None:
         """Recovers what a killed process left; after this the node can be served."""
         self._started_ns = self.ports.clock.wall_ns()
+        troubles = await self.heads.start()
         await self.manager.start()
-        self.health.troubles += self.manager.problems + self.peering.load()
+        self.health.troubles += troubles + self.manager.problems + self.peering.load()
         self.measure()
 
     async def stop(self) -> None:
@@ -144,6 +159,7 @@ class Node:
     async def status(self) -> control_pb2.GetStatusResponse:
         """How the node is doing."""
         usage, counts = await self._look()
+        wanted, held = await self.ports.offload_io.run(self.spreading.count_all)
         return control_pb2.GetStatusResponse(
             version=version("lucid-network"),
             peer_id=encode_peer_id(self.keys.device.public_key),
@@ -152,7 +168,7 @@ class Node:
             started_ns=self._started_ns,
             pid=self.pid,
             serving=self.health.serving,
-            problems=self.health.problems,
+            problems=[*self.health.problems, *self.heads.problems],
             blob_bytes=usage.blob_bytes,
             journal_bytes=usage.journal_bytes,
             index_bytes=usage.index_bytes,
@@ -165,6 +181,8 @@ class Node:
             listen="" if self.peering.address is None else str(self.peering.address),
             peers_connected=self.peering.book.count_connected(),
             peers_known=len(self.peering.book.describe()),
+            replicas_wanted=wanted,
+            replicas_held=held,
         )
 
     def get_room(self) -> int:

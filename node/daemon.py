@@ -70,7 +70,8 @@ def run_daemon(
     check_network(config, keystore)
     log = make_logger(config.log_level, config.log_format)
     keys = get_recorder_keys(keystore, SystemClock().wall_ns() // 10**9)
-    peer_keys = PeerKeys(keystore.identity.network, keystore.device, keystore.identity.grants)
+    identity = keystore.identity
+    peer_keys = PeerKeys(identity.network, keystore.device, identity.grants, identity.head_grant)
     with lock_home(home):
         asyncio.run(serve(config, keys, peer_keys, log, Notifier(environment)))
     return 0
@@ -203,6 +204,7 @@ async def _serving(node: Node) -> AsyncIterator[None]:
     """All sockets of a node. They close in reverse order: recordings end before the control API does."""
     from node.control.server import ControlServer
     from node.rpc.node_servicer import Standing
+    from node.rpc.share_servicer import make_share_service
 
     config = node.config
     async with AsyncExitStack() as stack:
@@ -216,6 +218,7 @@ async def _serving(node: Node) -> AsyncIterator[None]:
         await node.peering.start(
             parse_multiaddr(config.listen) if config.listen else None,
             lambda: Standing(node.health.serving, held_bytes=0, free_bytes=node.get_room()),
+            [make_share_service(node.heads.taker, node.log)],
         )
         stack.push_async_callback(node.peering.stop)
         stack.push_async_callback(node.stop)
@@ -245,7 +248,8 @@ def _make_transfer_offload() -> ThreadOffload:
 async def _run_until(stopped: asyncio.Event, node: Node, notifier: Notifier) -> None:
     """Maintains the node until it is to stop; fails if maintenance does."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(node.maintain()), group.create_task(node.peering.book.run())]
+        work = (node.maintain(), node.peering.book.run(), node.spreading.run(), node.heads.run())
+        tasks = [group.create_task(each) for each in work]
         if notifier.watchdog_s:
             tasks.append(group.create_task(_show_life(node, notifier)))
         await stopped.wait()

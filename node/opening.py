@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dht import tables as dht_tables
 from kernel.errors import StoreError
 from kernel.ports import Files
-from node.adapters import SystemClock, SystemEntropy, ThreadOffload
+from node.adapters import SystemClock, SystemEntropy, SystemRng, ThreadOffload
 from node.config import NodeConfig
 from node.metrics import MeteredFiles, NodeMetrics, WorkMeter
 from node.ports import NodePorts, Usage
@@ -99,5 +99,6 @@ async def open_home(
             blobs=store.blobs,
             journal=store.journal,
             measure=measure,
+            rng=SystemRng(),
         )
         yield Opened(ports, store)

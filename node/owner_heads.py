@@ -40,6 +40,7 @@ class OwnerHeads:
         log: Logger,
     ) -> None:
         self._log = log
+        self._peers = peers
         self._manager = manager
         self.publisher: HeadPublisher | None = None
         self._restorer: Restorer | None = None
@@ -86,8 +87,14 @@ class OwnerHeads:
         self._manager.on_change = self.publisher.on_change
         return self._devices.problems
 
+    @property
+    def problems(self) -> list[str]:
+        """What keeps heads from being where they should be; nothing while there are no peers."""
+        problem = self.publisher.problem if self.publisher is not None else ""
+        return [problem] if problem and self._peers.known() else []
+
     async def run(self) -> None:
-        """Publishes heads until it is cancelled."""
+        """Publishes heads until it is cancelled; returns at once if this node publishes none."""
         if self.publisher is not None:
             await self.publisher.run()
 

@@ -27,6 +27,7 @@ from session.access import (
 from session.adoption import Adopter, Copy
 from session.catalog import Catalog, describe_done, describe_tombstone, matches
 from session.erasure import bury, erase, is_expired
+from session.healing import Healer
 from session.ledger import Ledger
 from session.opening import make_opening
 from session.ports import SessionPorts, Sink
@@ -80,8 +81,9 @@ class SessionManager:
             asyncio.Semaphore(preset.live_chunks_in_flight),
         )
         self._catalog = Catalog(ports.records, ports.journal, keys)
-        self._reader = Reader(ports, keys, self._catalog, preset.chunks_in_flight, self._is_running)
-        self._verifier = Verifier(ports, keys, self._catalog, preset.chunks_in_flight)
+        healer = Healer(ports, self._report)
+        self._reader = Reader(ports, keys, self._catalog, healer, preset.chunks_in_flight, self._is_running)
+        self._verifier = Verifier(ports, keys, self._catalog, healer, preset.chunks_in_flight)
         self._running: dict[bytes, Recording] = {}
         self._opening = 0
         self._ledgers: WeakValueDictionary[bytes, Ledger] = WeakValueDictionary()
@@ -256,7 +258,7 @@ class SessionManager:
         """Checks a session; findings are kept as an incident. See `Verifier.verify`."""
         result = await self._verifier.verify(session_id, on_progress)
         result.state = self._state(session_id, self._catalog.row(session_id))
-        if result.findings:
+        if not result.valid:
             await self._report(session_id, result.findings[0])
         return result
 

@@ -2,10 +2,16 @@
 
 from collections.abc import Callable
 
+import grpc
+
 from dht.ports import PeerIdentity
 from dht.sharing import OfferTaker
 from lucid.v1 import share_pb2, share_pb2_grpc
 from node.logs import Logger
+from node.rpc.interceptor import get_caller
+from node.rpc.server import Service
+
+SHARE_SERVICE = share_pb2.DESCRIPTOR.services_by_name["ShareService"].full_name
 
 
 class ShareServicer(share_pb2_grpc.ShareServiceServicer):
@@ -30,3 +36,13 @@ class ShareServicer(share_pb2_grpc.ShareServiceServicer):
             known=response.known,
         )
         return response
+
+
+def make_share_service(taker: OfferTaker, log: Logger) -> Service:
+    """The service, for the peer server."""
+    servicer = ShareServicer(taker, get_caller, log)
+
+    def add(server: grpc.aio.Server) -> None:
+        share_pb2_grpc.add_ShareServiceServicer_to_server(servicer, server)
+
+    return Service(SHARE_SERVICE, add)

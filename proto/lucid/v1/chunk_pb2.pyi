@@ -853,6 +853,7 @@ class Replica(_message.Message):
     RECEIPT_FIELD_NUMBER: _builtins.int
     AUDITED_NS_FIELD_NUMBER: _builtins.int
     TROUBLE_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
     holder: _builtins.bytes
     audited_ns: _builtins.int
     """Unix nanoseconds of the last audit that the holder passed."""
@@ -864,6 +865,10 @@ class Replica(_message.Message):
     def receipt(self) -> _identity_pb2.Signed:
         """Absent while the replica is not acknowledged."""
 
+    @_builtins.property
+    def release(self) -> _identity_pb2.Signed:
+        """Ends the lease. Signed ahead: when the session is deleted, its lease key is gone."""
+
     def __init__(
         self,
         *,
@@ -872,10 +877,11 @@ class Replica(_message.Message):
         receipt: _identity_pb2.Signed | None = ...,
         audited_ns: _builtins.int = ...,
         trouble: _builtins.str = ...,
+        release: _identity_pb2.Signed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "receipt", b"receipt", "release", b"release"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audited_ns", b"audited_ns", "holder", b"holder", "lease", b"lease", "receipt", b"receipt", "trouble", b"trouble"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audited_ns", b"audited_ns", "holder", b"holder", "lease", b"lease", "receipt", b"receipt", "release", b"release", "trouble", b"trouble"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -121,7 +121,7 @@ async def make_bench(home: Home) -> AsyncIterator[MakeBench]:
                 return Usage(blobs.used_bytes(), journal.used_bytes(), records.size_bytes(), usage["free"])
 
             ports = NodePorts(
-                SystemClock(), SystemEntropy(), offload, offload, records, blobs, journal, measure
+                SystemClock(), SystemEntropy(), offload, offload, records, blobs, journal, measure, rng
             )
             private = b"p" * 32
             public = compute_x25519_public(private)
