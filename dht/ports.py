@@ -3,13 +3,16 @@
 Messages are those of `lucid.v1`; what a peer answers is unchecked: the flow that asked checks it.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from kernel.ports import Blobs, Clock, Journal, Offload, Records
 from kernel.signing import SigningKey
-from lucid.v1 import chunk_pb2, identity_pb2, witness_pb2
+from lucid.v1 import chunk_pb2, identity_pb2, share_pb2, witness_pb2
+
+FetchBlob = Callable[[bytes, int], Awaitable[bytes]]
+"""Chunk ID and length → the blob, from here or from any peer. Raises `Unavailable` if nobody gives it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,10 @@ class Peer(Protocol):
         """Asks what was co-signed last."""
         ...
 
+    async def offer(self, request: share_pb2.OfferRequest) -> share_pb2.OfferResponse:
+        """Gives it a session to read."""
+        ...
+
 
 class Peers(Protocol):
     """The peers of this node."""
@@ -110,6 +117,41 @@ class Peers(Protocol):
 
     async def wait_changed(self) -> None:
         """Returns when a peer has come or gone since the last call of this caller, or at once if one has."""
+        ...
+
+
+class Sessions(Protocol):
+    """What heads tell of: the sessions of this node's owner that this node keeps."""
+
+    def list(self) -> Sequence[tuple[bytes, int]]:
+        """(session ID, number of facts) of every session, by ID. Not those that other owners shared."""
+        ...
+
+    def deleted(self) -> Sequence[bytes]:
+        """IDs of deleted sessions, the newest of them if there are very many."""
+        ...
+
+    async def read_facts(self, session_id: bytes, first: int, end: int) -> Sequence[bytes]:
+        """The facts `first` to `end` - 1, as they stand in the journal; fewer if one is damaged."""
+        ...
+
+    async def adopt(self, session_id: bytes, payloads: Sequence[bytes]) -> bool:
+        """Takes in a session that another device of the owner recorded; durable on return.
+
+        Returns:
+            False if the session is here, or was deleted here: nothing was done.
+
+        Raises:
+            InvalidRecord: the facts are no session of this owner.
+        """
+        ...
+
+    async def adopt_deletion(self, session_id: bytes) -> None:
+        """Remembers that the owner deleted a session elsewhere; does nothing if the session is here."""
+        ...
+
+    def trust(self, device: bytes) -> None:
+        """From now on a device counts as one of the owner's that recorded."""
         ...
 
 

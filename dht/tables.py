@@ -7,7 +7,10 @@ Tables, with keys and values:
     attested    session ID ‖ device                            Attested: what this node co-signed last
     attestations  session ID ‖ sequence, 8 bytes ‖ witness     Signed: of our checkpoints, by others
     replicas    session ID ‖ index, 4 bytes ‖ replica, 1 byte  Replica: of our chunks, on others' nodes
-    objects     name                                           what this node's own heads refer to
+    objects     "head"                                         PublishedHead: the newest of this node
+                "s" ‖ session ID                               PublishedSession: copies of its facts
+                "r" ‖ chunk ID of the first part               StoredObject: released when a newer head stands
+    devices     device                                         Signed HeadGrant: the owner's other devices
     peers       device                                         PeerRow
 
 Streams (what cannot be lost; the tables above can be remade from them):
@@ -16,6 +19,7 @@ Streams (what cannot be lost; the tables above can be remade from them):
     heads/<2 hex>/<locator>      heads, newest last
     attested/<2 hex>/<session>-<device>-<0 or 1>
                                  Attested: what was co-signed, newest last; two that take turns
+    devices                      head grants of the owner's other devices
 """
 
 import re
@@ -26,12 +30,18 @@ ATTESTED = "attested"
 ATTESTATIONS = "attestations"
 REPLICAS = "replicas"
 OBJECTS = "objects"
+DEVICES = "devices"
 PEERS = "peers"
-TABLES = (HOLDINGS, HEADS, ATTESTED, ATTESTATIONS, REPLICAS, OBJECTS, PEERS)
+TABLES = (HOLDINGS, HEADS, ATTESTED, ATTESTATIONS, REPLICAS, OBJECTS, DEVICES, PEERS)
 
 
 ATTESTED_STREAMS = "attested/"
 _ATTESTED_STREAM = re.compile(r"attested/[0-9a-f]{2}/([0-9a-f]{32})-([0-9a-f]{64})-[01]")
+
+DEVICES_STREAM = "devices"
+HEAD_KEY = b"head"
+SESSION_PREFIX = b"s"
+RETIRED_PREFIX = b"r"
 
 
 def replica_key(session_id: bytes, index: int, replica: int) -> bytes:

@@ -17,6 +17,7 @@ from node.config import NodeConfig
 from node.health import LEAST_FREE_BYTES, Health
 from node.logs import Logger
 from node.metrics import NodeMetrics
+from node.owner_heads import OwnerHeads
 from node.ports import NodePorts, Usage
 from node.spreading import Spreading
 from session.access import RecorderKeys
@@ -46,6 +47,7 @@ class Node:
         log: where it logs.
         spreading: brings its sessions to other nodes, and back.
         manager: its sessions.
+        heads: publishes and restores them, and shares single ones.
         peering: its side that other nodes see; `peering.book` are its peers.
         prover: makes proof bundles of them.
         witness: co-signs checkpoints of other nodes' recordings.
@@ -87,12 +89,14 @@ class Node:
         self.manager = SessionManager(session_ports, keys, preset)
         self.prover = Prover(session_ports, keys)
         self.witness = Witnesses(ports.clock, ports.records, ports.journal, keys.device, keys.network)
+        self.heads = OwnerHeads(session_ports, keys, peering.keys, self.manager, peering.book, log)
 
     async def start(self) -> None:
         """Recovers what a killed process left; after this the node can be served."""
         self._started_ns = self.ports.clock.wall_ns()
+        troubles = await self.heads.start()
         await self.manager.start()
-        self.health.troubles += self.manager.problems + self.peering.load()
+        self.health.troubles += troubles + self.manager.problems + self.peering.load()
         self.health.troubles += await self.witness.start()
         self.measure()
 
@@ -171,7 +175,7 @@ class Node:
             started_ns=self._started_ns,
             pid=self.pid,
             serving=self.health.serving,
-            problems=self.health.problems,
+            problems=[*self.health.problems, *self.heads.problems],
             blob_bytes=usage.blob_bytes,
             journal_bytes=usage.journal_bytes,
             index_bytes=usage.index_bytes,

@@ -90,6 +90,9 @@ def examine_keystore(home: Home) -> Iterator[Check]:
         yield Check("keystore", Verdict.WRONG, str(error), error.hint)
         return
     yield Check("keystore", Verdict.OK, f"it is whole, and belongs to {identity.peer_id}")
+    if identity.head_grant is None:
+        what = "it is older than heads: the recovery words alone would not bring recordings back"
+        yield Check("keystore", Verdict.NOTE, what, "Set up a node anew, or keep copies of the home.")
     if mode & 0o077:
         yield Check(
             "keystore",

@@ -146,6 +146,9 @@ class Catalog:
             device=opened.policy.public_key,
             incidents=row.incidents,
             behind=is_behind(row),
+            owner=row.adopted.owner,
+            sharer=row.adopted.sharer,
+            adopted=row.HasField("adopted"),
         )
         if state == session_pb2.STATE_RECORDING:
             info.reason = ""

@@ -19,12 +19,12 @@ from kernel import aead
 from kernel.domains import Label
 from kernel.errors import InvalidRecord, Reason
 from kernel.kdf import derive
+from kernel.padding import compute_padded_bytes
 from session.preset import MAX_CHUNK_BYTES
 
 MAGIC = b"LUCK"
 VERSION = 1
 ZSTD_LEVEL = 3
-MIN_PADDED_BYTES = 16 << 10
 # Level 3 with tables that stay in a core's cache: a third faster, as small (docs/adr/0005).
 _ZSTD_PARAMETERS = zstandard.ZstdCompressionParameters.from_level(
     ZSTD_LEVEL, hash_log=16, chain_log=15, min_match=6
@@ -82,15 +82,6 @@ def decode_header(encoded: bytes) -> ChunkHeader:
     if reserved or flags > _ALL_FLAGS:
         raise InvalidRecord(Reason.MALFORMED, "the chunk header has unknown flags")
     return ChunkHeader(ChunkFlag(flags), session_id, index, nonce, commitment)
-
-
-def compute_padded_bytes(size_bytes: int) -> int:
-    """Padmé (Nikitin et al., PETS 2019, section 4): leaks O(log log n) bits of a length, costs ≤ 12 %."""
-    size_bytes = max(size_bytes, MIN_PADDED_BYTES)
-    exponent = size_bytes.bit_length() - 1
-    free_bits = exponent - exponent.bit_length()
-    mask = (1 << free_bits) - 1
-    return (size_bytes + mask) & ~mask
 
 
 MAX_BLOB_BYTES = OVERHEAD_BYTES + compute_padded_bytes(MAX_CHUNK_BYTES + _INNER.size)

@@ -25,6 +25,7 @@ from session.merkle_builder import build_session_tree
 from session.pipeline import seal_chunk
 from session.ports import SessionPorts
 from session.recording import Recorder
+from session.state import check_continuable
 from session.witnessed import check_not_behind
 
 
@@ -238,9 +239,10 @@ class Recovery:
         """Catches a ledger up and seals left-over frames; returns the chunks of the session.
 
         Raises:
-            Conflict: witnesses have seen more of the session than this store holds.
+            Conflict: another device recorded it, or witnesses have seen more of it than this store holds.
         """
         await ledger.catch_up()
+        check_continuable(ledger.known_row)
         await check_not_behind(self._ports, ledger)
         await recover_tail(self._recorder, ledger, self._entries(ledger))
         return self._entries(ledger)
@@ -268,6 +270,8 @@ class Recovery:
             if not damaged:  # its opening was never durable: nobody was told of it
                 await self._ports.journal.drop(tables.facts_stream(session_id))
                 await self._ports.journal.drop(tables.secret_stream(session_id))
+            return damaged
+        if ledger.row.HasField("adopted"):
             return damaged
         failure: LucidError | None = None
         try:

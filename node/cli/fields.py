@@ -36,6 +36,9 @@ SESSION: Fields = {
     "readable": "can this node read it?",
     "behind": "have witnesses seen more of it than this store, an old copy, holds?",
     "incidents": "what was found wrong with it: an array of {`time`, `what`}",
+    "owner": "Ed25519 public key of the owner who shared it, in hexadecimal; empty if it is this owner's",
+    "shared_by": "ID of the node that shared it; empty if it is this owner's",
+    "adopted": "was it recorded by another device? It is read and verified here, and not continued",
 }
 
 RECORDED: Fields = {
@@ -68,6 +71,18 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "network": "network that the node belongs to",
         "home": "where the node lives",
         "recovery_phrase": "the 24 words, shown this once",
+    },
+    "restore": {
+        "peer_id": "ID of the new node",
+        "owner_id": "Ed25519 public key of the owner, in hexadecimal",
+        "network": "network that the node belongs to",
+        "home": "where the node lives",
+        "peers": "peers that answered",
+        "heads": "devices of the owner whose heads were found",
+        "sessions": "sessions that the heads tell of",
+        "restored": "of these, brought back now",
+        "known": "of these, there before, or deleted",
+        "problems": "what could not be brought back, and which peers lied, an array of texts",
     },
     "id": {
         "peer_id": "ID of the node",
@@ -144,6 +159,10 @@ COMMAND_FIELDS: dict[str, Fields] = {
     },
     "session recover": {"finalized": "an array of the sessions that were finalized, as in `session list`"},
     "session recover --resume": RECORDED,
+    "session share": {
+        "session_id": SESSION["session_id"],
+        "peer_id": "ID of the node that reads it now",
+    },
     "session delete": {"session_id": SESSION["session_id"], "freed_bytes": "bytes that were freed on disk"},
     "session hold": SESSION,
     "session release": SESSION,

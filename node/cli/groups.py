@@ -8,6 +8,10 @@ from node.cli.options import DIRECTORY
 
 COMMANDS: "Table" = {
     "init": ("node.cli.init", "Set up a node: make its keys and show the recovery words."),
+    "restore": (
+        "node.cli.restore",
+        "Set up a node from the recovery words, and bring recordings back.",
+    ),
     "id": ("node.cli.id", "Show who this node is."),
     "status": ("node.cli.status", "Show how the daemon is doing."),
     "doctor": ("node.cli.doctor", "Examine a home, and rebuild a damaged index."),
@@ -26,6 +30,7 @@ COMMANDS: "Table" = {
         "play": ("node.cli.session_play", "Play a terminal recording."),
         "export": ("node.cli.session_export", "Write a terminal recording as asciicast."),
         "recover": ("node.cli.session_recover", "Go on with an interrupted session, or finalize it."),
+        "share": ("node.cli.session_share", "Let another node read a recording."),
         "delete": ("node.cli.session_delete", "Erase a recording for good."),
         "hold": ("node.cli.session_hold", "Put a session under legal hold: it cannot be deleted."),
         "prove": ("node.cli.session_prove", "Write a proof bundle that an auditor checks offline."),

@@ -28,6 +28,7 @@ def show_command(home: "Home", session: str, as_json: bool) -> None:
 
 def format_session(info: "control_pb2.SessionInfo") -> str:
     """A session for people."""
+    from kernel.peer_id import encode_peer_id
     from lucid.v1 import session_pb2
     from node.cli.output import format_facts, format_id, format_time, kind_name, state_name
     from node.units import format_size
@@ -75,6 +76,10 @@ def format_session(info: "control_pb2.SessionInfo") -> str:
         ("Manifest hash", info.manifest_hash.hex()),
         ("Device", info.device.hex()),
     ]
+    if info.sharer:
+        facts += [("Owner", info.owner.hex()), ("Shared by", encode_peer_id(info.sharer))]
+    elif info.adopted:
+        facts.append(("Restored", "it was recorded by another device of this owner"))
     if info.unreadable:
         facts.append(("Unreadable", "no key of this node opens it, or its metadata is damaged"))
     if info.behind:

@@ -1,6 +1,5 @@
 """The methods of the control API that concern other nodes."""
 
-from collections.abc import AsyncIterator
 from typing import TypeAlias
 
 import grpc
@@ -48,12 +47,6 @@ class PeerMethods:
         token, ttl_s = self._node.peering.make_owner_token()
         return control_pb2.MakeTokenResponse(token=token, token_ttl_s=ttl_s)
 
-    async def ShareSession(  # noqa: N802
-        self, request: control_pb2.ShareSessionRequest, context: Context
-    ) -> control_pb2.ShareSessionResponse:
-        """Not there yet."""
-        raise Unavailable("not there yet")
-
     async def ProveSession(  # noqa: N802
         self, request: control_pb2.ProveSessionRequest, context: Context
     ) -> control_pb2.ProveSessionResponse:
@@ -65,9 +58,3 @@ class PeerMethods:
         bundle = await self._node.prover.prove(session_id, shown)
         self._node.log.info("bundle made", session=session_id.hex(), revealed=request.reveal)
         return control_pb2.ProveSessionResponse(bundle=bundle)
-
-    def RestoreSessions(  # noqa: N802
-        self, request: control_pb2.RestoreSessionsRequest, context: Context
-    ) -> AsyncIterator[control_pb2.RestoreSessionsResponse]:
-        """Not there yet."""
-        raise Unavailable("not there yet")

@@ -9,7 +9,7 @@ from dht.head_keeper import HeadKeeper
 from dht.holdings import Holdings
 from dht.ports import PeerIdentity
 from kernel.errors import NotFound, Unavailable
-from lucid.v1 import chunk_pb2, witness_pb2
+from lucid.v1 import chunk_pb2, share_pb2, witness_pb2
 
 PutEdit = Callable[[int, chunk_pb2.PutChunkResponse], chunk_pb2.PutChunkResponse | None]
 GetEdit = Callable[[int, chunk_pb2.GetChunkResponse], chunk_pb2.GetChunkResponse | None]
@@ -54,6 +54,14 @@ class PeerFaults:
     calls: list[str] = field(default_factory=list)
 
 
+class Reader(Protocol):
+    """What answers calls of `ShareService`."""
+
+    async def offer(
+        self, caller: PeerIdentity, request: share_pb2.OfferRequest
+    ) -> share_pb2.OfferResponse: ...
+
+
 class MemoryPeer:
     """`dht.ports.Peer` over what another node keeps.
 
@@ -63,6 +71,7 @@ class MemoryPeer:
         heads: its heads.
         caller: who calls: this node.
         witness: answers for `WitnessService`; None: every such call raises `NotFound`.
+        reader: the same for `ShareService`.
         faults: what goes wrong.
     """
 
@@ -74,6 +83,7 @@ class MemoryPeer:
         caller: PeerIdentity,
         *,
         witness: Witness | None = None,
+        reader: Reader | None = None,
         faults: PeerFaults | None = None,
     ) -> None:
         self._identity = identity
@@ -81,6 +91,7 @@ class MemoryPeer:
         self.heads = heads
         self.caller = caller
         self.witness = witness
+        self.reader = reader
         self.faults = faults or PeerFaults()
 
     @property
@@ -146,6 +157,12 @@ class MemoryPeer:
     async def get_attested(self, request: witness_pb2.GetAttestedRequest) -> witness_pb2.GetAttestedResponse:
         self._reach("get_attested")
         return await self._get_witness().get_attested(self.caller, request)
+
+    async def offer(self, request: share_pb2.OfferRequest) -> share_pb2.OfferResponse:
+        self._reach("offer")
+        if self.reader is None:
+            raise NotFound("this peer reads nothing")
+        return await self.reader.offer(self.caller, request)
 
     def _get_witness(self) -> Witness:
         if self.witness is None:
