@@ -70,7 +70,7 @@ class Cluster:
         environment = make_environment()
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*command, *options], stdout=log, stderr=log, env=make_environment()
+                [*command, *options], stdout=log, stderr=log, env=environment
             )
 
     @property
