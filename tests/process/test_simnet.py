@@ -69,9 +69,7 @@ class Cluster:
         ]
         environment = make_environment()
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*command, *options], stdout=log, stderr=log, env=environment
-            )
+            self.process = subprocess.Popen([*command, *options], stdout=log, stderr=log, env=environment)
 
     @property
     def nodes(self) -> list[dict[str, Any]]:
