@@ -99,6 +99,10 @@ class Reason(Enum):
     WRONG_HASH = "wrong hash"
     WRONG_VERSION = "unknown version"
     NOT_DECRYPTABLE = "cannot be decrypted"
+    WRONG_ADDRESS = "meant for another address"
+    WRONG_HANDSHAKE = "belongs to another handshake"
+    NOT_GRANTED = "not granted by its owner"
+    EXPIRED = "no longer valid"
     NOT_CONSISTENT = "contradicts what was signed before"
 
 

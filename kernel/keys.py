@@ -53,9 +53,11 @@ class DeviceKeys:
 
     Attributes:
         identity: signs what the device says; its public key is the node ID.
+        box: X25519 private key; others seal to its public key, which stands in the node's card.
     """
 
     identity: SigningKey
+    box: bytes
 
     @classmethod
     def from_root(cls, root: bytes) -> "DeviceKeys":
@@ -65,7 +67,7 @@ class DeviceKeys:
             ValueError: the root has another length.
         """
         _check_root(root)
-        return cls(SigningKey.from_seed(derive(root, Label.IDENTITY)))
+        return cls(SigningKey.from_seed(derive(root, Label.IDENTITY)), derive(root, Label.BOX))
 
     def __repr__(self) -> str:
         return f"DeviceKeys({self.identity!r})"

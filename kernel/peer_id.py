@@ -15,15 +15,24 @@ _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _DIGITS = {character: value for value, character in enumerate(_ALPHABET)}
 
 
-def encode_peer_id(public_key: bytes) -> str:
-    """The peer ID of an Ed25519 public key.
+def encode_peer_id_bytes(public_key: bytes) -> bytes:
+    """The binary form of the peer ID of an Ed25519 public key.
 
     Raises:
         ValueError: the key has not 32 bytes.
     """
     if len(public_key) != PUBLIC_KEY_BYTES:
         raise ValueError(f"an Ed25519 key has {PUBLIC_KEY_BYTES} bytes, not {len(public_key)}")
-    number = int.from_bytes(_PREFIX + public_key, "big")
+    return _PREFIX + public_key
+
+
+def encode_peer_id(public_key: bytes) -> str:
+    """The peer ID of an Ed25519 public key.
+
+    Raises:
+        ValueError: the key has not 32 bytes.
+    """
+    number = int.from_bytes(encode_peer_id_bytes(public_key), "big")
     text = ""
     while number:
         number, digit = divmod(number, len(_ALPHABET))

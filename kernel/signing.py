@@ -18,6 +18,7 @@ from lucid.v1 import identity_pb2
 SEED_BYTES = 32
 PUBLIC_KEY_BYTES = 32
 SIGNATURE_BYTES = 64
+DIGEST_BYTES = 32
 
 
 def compute_digest(domain: Domain, network: Network, payload: bytes) -> bytes:
@@ -56,6 +57,16 @@ class SigningKey:
         signature = bindings.crypto_sign(digest, self._private)[:SIGNATURE_BYTES]
         return identity_pb2.Signed(payload=payload, public_key=self.public_key, signature=signature)
 
+    def sign_foreign(self, message: bytes) -> bytes:
+        """The signature over a message of a format that is not Lucid's, and that names its own domain.
+
+        Raises:
+            ValueError: the message has the length of a digest, and so might be one.
+        """
+        if len(message) == DIGEST_BYTES:
+            raise ValueError("a message of 32 bytes could be a digest")
+        return bindings.crypto_sign(message, self._private)[:SIGNATURE_BYTES]
+
 
 def verify_signed(
     signed: identity_pb2.Signed, domain: Domain, network: Network, *, signer: bytes | None = None
@@ -76,8 +87,15 @@ def verify_signed(
     if signer is not None and signed.public_key != signer:
         raise InvalidRecord(Reason.WRONG_SIGNER, f"{domain}: signed by {signed.public_key.hex()}")
     digest = compute_digest(domain, network, signed.payload)
-    try:
-        bindings.crypto_sign_open(signed.signature + digest, signed.public_key)
-    except BadSignatureError as error:
-        raise InvalidRecord(Reason.BAD_SIGNATURE, f"{domain}: the signature does not hold") from error
+    if not is_signature(digest, signed.public_key, signed.signature):
+        raise InvalidRecord(Reason.BAD_SIGNATURE, f"{domain}: the signature does not hold")
     return signed.payload
+
+
+def is_signature(message: bytes, public_key: bytes, signature: bytes) -> bool:
+    """True if `signature` (64 bytes) is that of `public_key` (32 bytes) over `message`: the one verifier."""
+    try:
+        bindings.crypto_sign_open(signature + message, public_key)
+    except BadSignatureError:
+        return False
+    return True

@@ -34,7 +34,16 @@ from session.access import RecorderKeys
 SHUTDOWN_TIMEOUT_S = 60.0
 UMASK = 0o077
 # What gRPC takes proxies from: a daemon that must reach nothing but Tor obeys none of them.
-PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy", "all_proxy", "no_grpc_proxy", "no_proxy")
+PROXY_VARIABLES = (
+    "grpc_proxy",
+    "https_proxy",
+    "http_proxy",
+    "all_proxy",
+    "no_grpc_proxy",
+    "no_proxy",
+    "grpc_address_http_proxy",
+    "grpc_address_http_proxy_enabled_addresses",
+)
 
 
 def run_daemon(

@@ -38,6 +38,8 @@ class NodeMetrics:
         fsync_wait_seconds: time in which the disk was awaited and no chunk work ran.
         errors: errors given to clients, by class.
         connections: open connections, by socket.
+        rpc_seconds: how long calls of other nodes took, by method.
+        rpc_refused: calls of other nodes that failed, by method and class of the error.
     """
 
     def __init__(self) -> None:
@@ -63,6 +65,19 @@ class NodeMetrics:
         )
         self.errors = Counter("lucid_errors", "Errors given to clients", ["code"], registry=self.registry)
         self.connections = Gauge("lucid_connections", "Open connections", ["socket"], registry=self.registry)
+        self.rpc_seconds = Histogram(
+            "lucid_rpc_seconds",
+            "Time that calls of other nodes took",
+            ["method"],
+            buckets=(0.001, 0.01, 0.1, 1.0, 10.0, 100.0),
+            registry=self.registry,
+        )
+        self.rpc_refused = Counter(
+            "lucid_rpc_refused",
+            "Calls of other nodes that failed",
+            ["method", "code"],
+            registry=self.registry,
+        )
 
 
 class WorkMeter:

@@ -1,10 +1,14 @@
 """What the node asks of the world, beside the ports of the kernel."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from kernel.multiaddr import Multiaddr
 from kernel.ports import Blobs, Clock, Entropy, Journal, Offload, Records
+
+if TYPE_CHECKING:
+    import grpc
 
 
 class OwnedOffload(Offload, Protocol):
@@ -12,6 +16,32 @@ class OwnedOffload(Offload, Protocol):
 
     def close(self) -> None:
         """Lets its threads end."""
+        ...
+
+
+class Transport(Protocol):
+    """The only source of gRPC servers and channels between nodes: whoever has none reaches nobody.
+
+    An address that it does not serve is refused before anything is opened: fail closed.
+    """
+
+    def listen(
+        self, address: Multiaddr, interceptors: "Sequence[grpc.aio.ServerInterceptor]"
+    ) -> "tuple[grpc.aio.Server, Multiaddr]":
+        """A server that is bound, but not started, and the address that others dial.
+
+        Raises:
+            UsageError: nothing listens on such an address.
+            Conflict: the port is taken.
+        """
+        ...
+
+    def dial(self, address: Multiaddr) -> "grpc.aio.Channel":
+        """A channel of its own; it connects when it is first used.
+
+        Raises:
+            UsageError: such an address is not dialled.
+        """
         ...
 
 

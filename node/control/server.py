@@ -11,8 +11,6 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from kernel.errors import LocalError, LucidError, Unavailable
 from lucid.v1 import control_pb2, control_pb2_grpc
@@ -20,11 +18,10 @@ from node.compose import Node
 from node.control.failures import encode_trailer, get_status_code
 from node.control.limits import MAX_CONCURRENT_CALLS, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, METHODS
 from node.control.servicer import ControlServicer
+from node.introspection import Introspection
 
 SERVICE = control_pb2.DESCRIPTOR.services_by_name["Control"].full_name
-HEALTH_EVERY_S = 0.5
 STOP_GRACE_S = 2.0
-_REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 
 MaybeHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 Behavior = Callable[[Any, Any], Any]
@@ -102,7 +99,7 @@ class ControlServer:
     def __init__(self, node: Node, path: Path) -> None:
         self._node = node
         self._path = path
-        self._health = health.aio.HealthServicer()
+        self._introspection = Introspection((SERVICE,), lambda: node.health.serving, node.ports.clock)
 
     async def start(self) -> None:
         """Begins to serve. Whoever calls has the home's lock and a umask that keeps others out.
@@ -120,47 +117,22 @@ class ControlServer:
             maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
         )
         control_pb2_grpc.add_ControlServicer_to_server(ControlServicer(self._node), self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
-        self._server.add_generic_rpc_handlers((_make_reflection_v1(names),))
+        self._introspection.add_to(self._server)
         try:
             self._server.add_insecure_port(get_target(self._path))
         except RuntimeError as error:
             raise LocalError(f"the socket {self._path} cannot be made: {error}") from error
         self._path.chmod(0o600)
-        await self._show_health()
+        await self._introspection.show()
         await self._server.start()
-        self._watching = asyncio.create_task(self._watch())
+        self._watching = asyncio.create_task(self._introspection.watch())
 
     async def stop(self) -> None:
         """Answers what runs, for a moment, then closes."""
         self._watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._watching
-        await self._show_health()
+        await self._introspection.show()
         await self._server.stop(STOP_GRACE_S)
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
-
-    async def _watch(self) -> None:
-        while True:
-            await self._node.ports.clock.sleep(HEALTH_EVERY_S)
-            await self._show_health()
-
-    async def _show_health(self) -> None:
-        statuses = health_pb2.HealthCheckResponse
-        status = statuses.SERVING if self._node.health.serving else statuses.NOT_SERVING
-        for service in ("", SERVICE):
-            await self._health.set(service, status)
-
-
-def _make_reflection_v1(names: tuple[str, ...]) -> grpc.GenericRpcHandler:
-    """The reflection service again, under its v1 name; the messages are the same."""
-    servicer = reflection.aio.ReflectionServicer(names)
-    method = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
-        reflection_pb2.ServerReflectionRequest.FromString,
-        reflection_pb2.ServerReflectionResponse.SerializeToString,
-    )
-    return grpc.method_handlers_generic_handler(_REFLECTION_V1, {"ServerReflectionInfo": method})

@@ -1,0 +1,1 @@
+"""What nodes say to each other, with gRPC: server, calls, and the peers of this node."""

@@ -1,0 +1,170 @@
+"""Everybody this node has met: table `peers`, and the newest grant list of every owner.
+
+A record is checked here, because a device that shows an old grant list may have been retired meanwhile: of
+all lists of an owner the one with the highest sequence counts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from dht.ports import PeerIdentity
+from dht.tables import PEERS
+from kernel.domains import Network
+from kernel.errors import InvalidRecord
+from kernel.grants import is_newer
+from kernel.multiaddr import Multiaddr, parse_multiaddr
+from kernel.peer_card import check_granted
+from kernel.ports import Clock, Delete, Operation, Put, Records
+from lucid.v1 import chunk_pb2, identity_pb2, node_pb2
+from node.identity.peer_record import Presentation, check_peer_record
+
+MAX_KNOWN = 1024
+STORE_EVERY_NS = 600 * 10**9
+
+
+@dataclass(slots=True)
+class Acquaintance:
+    """A peer that was met.
+
+    Attributes:
+        identity: who it is.
+        sequence: of its newest record.
+        software: name and version, for people.
+        address: where it was reached last, or says that it listens; None if nowhere.
+        last_seen_ns: Unix nanoseconds.
+        record: its newest one.
+        stored_ns: `last_seen_ns` as it stands in the table.
+    """
+
+    identity: PeerIdentity
+    sequence: int
+    software: str
+    address: Multiaddr | None
+    last_seen_ns: int
+    record: node_pb2.PeerRecord
+    stored_ns: int = 0
+
+
+class Acquaintances:
+    """The peers that this node knows."""
+
+    def __init__(self, records: Records, clock: Clock, network: Network, device: bytes) -> None:
+        """`device` is this node itself, which is no acquaintance of its own."""
+        self._records = records
+        self._clock = clock
+        self._network = network
+        self._device = device
+        self._known: dict[bytes, Acquaintance] = {}
+        self._grant_lists: dict[bytes, identity_pb2.GrantList] = {}
+
+    def load(self) -> list[str]:
+        """Reads the table; returns what is wrong with it, in words."""
+        damaged: list[bytes] = []
+        for key, value in self._records.scan(PEERS, damaged=damaged):
+            try:
+                acquaintance, grant_list = _decode_row(value)
+            except (DecodeError, InvalidRecord):
+                damaged.append(key)
+                continue
+            self._known[key] = acquaintance
+            self._learn_grants(grant_list)
+        return [f"the row of peer {key.hex()} is damaged; it is met anew" for key in damaged]
+
+    def check(self, record: node_pb2.PeerRecord) -> Presentation:
+        """What a record says, if it holds now.
+
+        Raises:
+            InvalidRecord: it does not, or its owner has retired the node.
+        """
+        now_s = self._clock.wall_ns() // 10**9
+        presentation = check_peer_record(record, self._network, now_s)
+        newest = self._grant_lists.get(presentation.identity.owner)
+        if newest is not None and newest.sequence > presentation.grant_list.sequence:
+            check_granted(newest, presentation.identity.device, now_s)
+        return presentation
+
+    async def meet(self, presentation: Presentation, address: Multiaddr | None) -> None:
+        """Remembers a peer that has proved to be who `presentation` says; durable on return.
+
+        Args:
+            presentation: of the peer.
+            address: where it was reached; None takes the first one where it says that it listens.
+
+        Raises:
+            StoreError: the row cannot be written; the peer is known all the same.
+        """
+        device = presentation.identity.device
+        self._learn_grants(presentation.grant_list)
+        if device == self._device:
+            return
+        known = self._known.get(device)
+        if address is None:
+            address = next(iter(presentation.addresses), known.address if known else None)
+        if known is None or presentation.sequence >= known.sequence:
+            known = Acquaintance(
+                presentation.identity,
+                presentation.sequence,
+                presentation.software,
+                address,
+                0,
+                presentation.record,
+            )
+        known.address, known.last_seen_ns = address, self._clock.wall_ns()
+        self._known[device] = known
+        await self._records.commit([*self._forget_oldest(), self._make_put(known)])
+
+    async def see(self, device: bytes) -> None:
+        """Notes that a peer answered; the table learns of it now and then."""
+        known = self._known.get(device)
+        if known is not None:
+            known.last_seen_ns = self._clock.wall_ns()
+            if abs(known.last_seen_ns - known.stored_ns) > STORE_EVERY_NS:
+                await self._records.commit([self._make_put(known)])
+
+    def get(self, device: bytes) -> Acquaintance | None:
+        """A peer, if it is known."""
+        return self._known.get(device)
+
+    def all(self) -> Sequence[Acquaintance]:
+        """All of them, sorted by device."""
+        return [self._known[device] for device in sorted(self._known)]
+
+    def _make_put(self, known: Acquaintance) -> Put:
+        known.stored_ns = known.last_seen_ns
+        row = chunk_pb2.PeerRow(
+            record=known.record,
+            last_seen_ns=known.last_seen_ns,
+            address="" if known.address is None else str(known.address),
+        )
+        return Put(PEERS, known.identity.device, row.SerializeToString())
+
+    def _forget_oldest(self) -> list[Operation]:
+        if len(self._known) <= MAX_KNOWN:
+            return []
+        oldest = min(self._known, key=lambda device: self._known[device].last_seen_ns)
+        del self._known[oldest]
+        return [Delete(PEERS, oldest)]
+
+    def _learn_grants(self, grant_list: identity_pb2.GrantList) -> None:
+        known = self._grant_lists.get(grant_list.owner)
+        if known is None or is_newer(grant_list, known):
+            self._grant_lists[grant_list.owner] = grant_list
+
+
+def _decode_row(value: bytes) -> tuple[Acquaintance, identity_pb2.GrantList]:
+    """What a row says; it was checked before it was stored, and the store has checksums."""
+    row = chunk_pb2.PeerRow.FromString(value)
+    card = node_pb2.PeerCard.FromString(row.record.card.payload)
+    grant_list = identity_pb2.GrantList.FromString(card.grants.payload)
+    acquaintance = Acquaintance(
+        PeerIdentity(card.device, grant_list.owner, card.box),
+        card.sequence,
+        card.software,
+        parse_multiaddr(row.address) if row.address else None,
+        row.last_seen_ns,
+        row.record,
+        row.last_seen_ns,
+    )
+    return acquaintance, grant_list

@@ -1,0 +1,244 @@
+"""The one gate of the peer server: every call of every service passes it, whatever its kind.
+
+It takes requests as raw bytes, so a message is measured before it is decoded, and asks in this order: has the
+method a row in the table of limits? who calls? may he? how often, and how many calls at once? Then the call
+runs against its deadline, and an error becomes a status code with the whole error in the trailer.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping
+from contextvars import ContextVar
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from dht.ports import PeerIdentity
+from kernel.errors import InvalidRecord, Locked, LucidError, Reason, Unavailable
+from kernel.ports import Clock
+from node.control.failures import encode_trailer, get_status_code
+from node.logs import Logger
+from node.metrics import NodeMetrics
+from node.rpc import limits
+from node.rpc.buckets import Buckets
+from node.rpc.limits import RpcLimit, Who
+from node.rpc.tokens import METADATA_KEY, Caller, Tokens
+
+MaybeHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
+Behavior = Callable[[Any, Any], Any]
+
+_caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
+
+
+def get_caller(context: object) -> PeerIdentity:
+    """Who calls, for a method that only peers may call.
+
+    Args:
+        context: of the call that is being answered.
+
+    Raises:
+        Locked: the caller did not say.
+    """
+    caller = _caller.get()
+    if caller is None:
+        raise _refuse_stranger()
+    return caller.identity
+
+
+def _refuse_stranger() -> Locked:
+    return Locked(
+        "the call carries no token that holds here",
+        hint="Peers get one by the handshake, owners by `lucid-node grpc-token`.",
+    )
+
+
+class PeerInterceptor(grpc.aio.ServerInterceptor):
+    """Keeps the table of limits, for one server."""
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        clock: Clock,
+        metrics: NodeMetrics,
+        log: Logger,
+        methods: Mapping[str, RpcLimit] = limits.METHODS,
+    ) -> None:
+        self._gate = Gate(tokens, clock)
+        self._clock = clock
+        self._metrics = metrics
+        self._log = log
+        self._methods = methods
+        self._handlers: dict[str, MaybeHandler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[MaybeHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> MaybeHandler:
+        """See `grpc.aio.ServerInterceptor`."""
+        name = handler_call_details.method.lstrip("/")
+        if name in self._handlers:
+            return self._handlers[name]
+        limit = self._methods.get(name)
+        handler = await continuation(handler_call_details)
+        if handler is None or limit is None:
+            return None
+        guarded = Guard(name, limit, handler, self._gate, self._clock, self._metrics, self._log)
+        self._handlers[name] = guarded.make_handler(handler)
+        return self._handlers[name]
+
+
+class Gate:
+    """Who is let in: tokens, rates, and calls at once."""
+
+    def __init__(self, tokens: Tokens, clock: Clock) -> None:
+        self._tokens = tokens
+        self._clock = clock
+        self._buckets = Buckets()
+        self._running: Counter[Hashable] = Counter()
+
+    @contextlib.contextmanager
+    def enter(self, name: str, limit: RpcLimit, context: Any) -> Iterator[None]:
+        """Around a call of the method `name`.
+
+        Raises:
+            Locked: the caller may not.
+            Unavailable: it calls too often, or too much at once.
+        """
+        caller = self._find_caller(context)
+        if limit.who is not Who.ANYBODY and caller is None:
+            raise _refuse_stranger()
+        if limit.who is Who.OWNER and not (caller and caller.is_owner):
+            raise Locked("only the owner of this node may call this", hint="Use `lucid-node grpc-token`.")
+        key: Hashable = context.peer() if caller is None else caller.identity.device
+        most = limits.MAX_STRANGER_CALLS if caller is None else limits.MAX_PEER_CALLS
+        self._check_rate(name, limit, key, is_stranger=caller is None)
+        if self._running[key] >= most:
+            raise Unavailable(f"more than {most} calls at once", hint="Wait for some of them.")
+        self._running[key] += 1
+        before = _caller.set(caller)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ValueError):  # a generator that another task closes
+                _caller.reset(before)
+            self._running[key] -= 1
+            if not self._running[key]:
+                del self._running[key]
+
+    def _find_caller(self, context: Any) -> Caller | None:
+        for key, value in context.invocation_metadata() or ():
+            if key == METADATA_KEY and isinstance(value, bytes):
+                return self._tokens.find(value)
+        return None
+
+    def _check_rate(self, name: str, limit: RpcLimit, key: Hashable, *, is_stranger: bool) -> None:
+        now_ns = self._clock.monotonic_ns()
+        taken = self._buckets.take((key, name), limit.rate_per_s, limit.burst, now_ns)
+        if taken and is_stranger:
+            rate_per_s, burst = limits.STRANGERS_RATE_PER_S, limits.STRANGERS_BURST
+            taken = self._buckets.take(None, rate_per_s, burst, now_ns)
+        if not taken:
+            raise Unavailable("too many calls", hint="Call less often.")
+
+
+class Guard:
+    """One method, behind the gate."""
+
+    def __init__(
+        self,
+        name: str,
+        limit: RpcLimit,
+        handler: "grpc.RpcMethodHandler[Any, Any]",
+        gate: Gate,
+        clock: Clock,
+        metrics: NodeMetrics,
+        log: Logger,
+    ) -> None:
+        self._name = name
+        self._limit = limit
+        self._decode = handler.request_deserializer or bytes
+        self._gate = gate
+        self._clock = clock
+        self._metrics = metrics
+        self._seconds = metrics.rpc_seconds.labels(name)
+        self._log = log
+
+    def make_handler(self, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
+        """The handler of the same kind that keeps the limits."""
+        take = self._take_stream if handler.request_streaming else self._take
+        encode = handler.response_serializer
+        match handler.request_streaming, handler.response_streaming:
+            case False, False:
+                unary = self._guard_unary(handler.unary_unary, take)
+                return grpc.unary_unary_rpc_method_handler(unary, None, encode)
+            case False, True:
+                stream = self._guard_stream(handler.unary_stream, take)
+                return grpc.unary_stream_rpc_method_handler(stream, None, encode)
+            case True, False:
+                unary = self._guard_unary(handler.stream_unary, take)
+                return grpc.stream_unary_rpc_method_handler(unary, None, encode)
+            case _:
+                stream = self._guard_stream(handler.stream_stream, take)
+                return grpc.stream_stream_rpc_method_handler(stream, None, encode)
+
+    def _guard_unary(self, behavior: Any, take: Callable[[Any], Any]) -> Behavior:
+        async def call(raw: Any, context: Any) -> Any:
+            async with self._serving(context):
+                return await behavior(take(raw), context)
+
+        return call
+
+    def _guard_stream(self, behavior: Any, take: Callable[[Any], Any]) -> Behavior:
+        async def call(raw: Any, context: Any) -> AsyncIterator[Any]:
+            async with self._serving(context):
+                responses = behavior(take(raw), context)
+                if isinstance(responses, Awaitable):
+                    await responses  # it writes to the context by itself, as the health service does
+                    return
+                async for response in responses:
+                    yield response
+
+        return call
+
+    @contextlib.asynccontextmanager
+    async def _serving(self, context: Any) -> AsyncIterator[None]:
+        error: LucidError
+        started_ns = self._clock.monotonic_ns()
+        try:
+            with self._gate.enter(self._name, self._limit, context):
+                async with asyncio.timeout(self._limit.deadline_s):
+                    yield
+            self._seconds.observe((self._clock.monotonic_ns() - started_ns) / 1e9)
+            return
+        except LucidError as raised:
+            error = raised
+        except TimeoutError:
+            error = Unavailable(f"the call took longer than {self._limit.deadline_s:.0f} s and was ended")
+        self._metrics.rpc_refused.labels(self._name, type(error).__name__).inc()
+        self._log.debug("peer call refused", method=self._name, why=str(error), caller=context.peer())
+        await context.abort(get_status_code(error), str(error), encode_trailer(error))
+
+    def _take(self, raw: bytes) -> Any:
+        most = self._limit.max_request_bytes
+        if len(raw) > most:
+            raise InvalidRecord(Reason.TOO_LARGE, f"a message of {len(raw)} bytes; {most} are the most")
+        try:
+            return self._decode(raw)
+        except DecodeError as error:
+            raise InvalidRecord(Reason.MALFORMED, "the message cannot be decoded") from error
+
+    async def _take_stream(self, raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        idle_s = self._limit.idle_s
+        iterator = aiter(raws)
+        while True:
+            try:
+                async with asyncio.timeout(idle_s):
+                    raw = await anext(iterator)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise Unavailable(f"no message came for {idle_s} s; the call was ended") from None
+            yield self._take(raw)

@@ -1,0 +1,1 @@
+"""Ways on which nodes reach each other: adapters of `node.ports.Transport`."""
