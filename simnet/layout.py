@@ -164,12 +164,16 @@ def read_cluster(layout: Layout) -> list[NodeEntry]:
 
 def find_clusters() -> list[Layout]:
     """Directories in which a cluster of this user runs, as the kernel's list of Unix sockets tells."""
-    found = set()
-    for line in Path("/proc/net/unix").read_text(errors="surrogateescape").splitlines()[1:]:
-        path = Path(line.split(maxsplit=7)[7]) if line.count(" /") else Path()
-        if path.name == SOCKET_NAME and path.exists() and path.stat().st_uid == os.geteuid():
-            found.add(path.parent)
-    return [Layout(root) for root in sorted(found)]
+    lines = Path("/proc/net/unix").read_text(errors="surrogateescape").splitlines()
+    paths = {Path("/" + line.partition(" /")[2]) for line in lines}
+    return [Layout(path.parent) for path in sorted(paths) if path.name == SOCKET_NAME and _is_ours(path)]
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return path.stat().st_uid == os.geteuid()
+    except OSError:  # it is gone, or in a directory that we may not look into
+        return False
 
 
 def choose_layout(directory: str | None) -> Layout:

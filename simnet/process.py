@@ -72,5 +72,6 @@ class Child:
 def describe_end(returncode: int) -> str:
     """How a process ended, in words."""
     if returncode < 0:
-        return f"killed by {signal.Signals(-returncode).name}"
+        known = {number.value: number.name for number in signal.Signals}
+        return f"killed by {known.get(-returncode, f'signal {-returncode}')}"
     return f"ended with status {returncode}"

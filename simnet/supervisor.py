@@ -26,6 +26,7 @@ READY_TIMEOUT_S = 60.0
 READY_TIMEOUT_PER_NODE_S = 6.0
 RELEASE_TIMEOUT_S = 10.0
 INITS_AT_ONCE = 2
+UMASK = 0o077
 
 Report = Callable[[str], None]
 """Is told what is being done."""
@@ -50,6 +51,7 @@ def run_cluster(
         LucidError: it could not be brought up; nothing of it runs.
     """
     check_layout(layout, count)
+    os.umask(UMASK)
     layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with lock_layout(layout):
         asyncio.run(Supervisor(layout, count, options, report).run(pid, on_ready))
@@ -74,7 +76,8 @@ class Supervisor:
         main = asyncio.ensure_future(self._serve(on_ready))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._on_signal, main)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup(1)
+                loop.add_signal_handler(number, self._on_signal, main)
         if pid is not None:
             self._end_with(pid, main)
         try:

@@ -68,6 +68,7 @@ async def test_exit_status(tmp_path: Path) -> None:
     assert running.returncode == 3
     assert describe_end(3) == "ended with status 3"
     assert describe_end(-9) == "killed by SIGKILL"
+    assert describe_end(-40) == "killed by signal 40"
 
 
 def test_a_child_is_killed_with_its_parent(eventually: Eventually) -> None:
