@@ -11,6 +11,7 @@ from simnet.layout import MAX_NODES, Layout, NodeEntry, choose_layout
 
 FOLLOW_S = 0.2
 DOWN_TIMEOUT_S = 90.0
+_CLEAR = "\x1b[K"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -71,16 +72,20 @@ def up_command(
         return 0
 
     def on_ready(nodes: list[NodeEntry]) -> None:
+        _report("", False)
         emit(_describe(nodes), f"{_format_nodes(nodes)}\nCtrl-C ends them.", as_json=as_json)
         sys.stdout.flush()
 
     run_cluster(layout, count, given, pid=pid, report=_report, on_ready=on_ready)
+    _report("", False)
     return 0
 
 
-def _report(line: str) -> None:
-    """Progress, on a terminal alone."""
+def _report(line: str, keep: bool) -> None:
+    """Progress: on a terminal one line that changes; what is worth keeping goes anywhere."""
     if sys.stderr.isatty():
+        print(f"\r{_CLEAR}{line}", end="\n" if keep else "", file=sys.stderr, flush=True)
+    elif keep:
         print(line, file=sys.stderr, flush=True)
 
 

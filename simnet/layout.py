@@ -22,7 +22,7 @@ from pathlib import Path
 from kernel.errors import Conflict, LocalError, NotFound, UsageError
 from node.home import Home, check_socket_paths, lock_holder
 
-MAX_NODES = 100
+MAX_NODES = 65
 SOCKET_NAME = "simnet.sock"
 
 

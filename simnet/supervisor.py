@@ -28,8 +28,8 @@ RELEASE_TIMEOUT_S = 10.0
 INITS_AT_ONCE = 2
 UMASK = 0o077
 
-Report = Callable[[str], None]
-"""Is told what is being done."""
+Report = Callable[[str, bool], None]
+"""Is told what is being done, and whether the line is worth keeping."""
 OnReady = Callable[[list[NodeEntry]], None]
 """Is told the nodes when all are healthy."""
 
@@ -87,7 +87,7 @@ class Supervisor:
         finally:
             self._ending.set()
             self._layout.cluster.unlink(missing_ok=True)
-            self._report("stopping")
+            self._report("stopping", False)
             await asyncio.gather(*(node.stop() for node in self._nodes))
             self._layout.socket.unlink(missing_ok=True)
 
@@ -168,7 +168,7 @@ class Supervisor:
             nonlocal done
             await step
             done += 1
-            self._report(f"{done} of {len(steps)} {what}")
+            self._report(f"{done} of {len(steps)} {what}", False)
 
         tasks = [asyncio.ensure_future(follow(step)) for step in steps]
         try:
@@ -188,7 +188,7 @@ class Supervisor:
         """Tells of a daemon that ended."""
         await child.ended.wait()
         if self._is_up and not self._ending.is_set():
-            self._report(f"{node.name} {node.state}")
+            self._report(f"{node.name} {node.state}", True)
             self._write()
 
     def _write(self) -> None:

@@ -167,6 +167,7 @@ def test_a_killed_node_comes_back_at_its_address(cluster: Cluster) -> None:
 def test_a_node_that_ends_by_itself_is_noticed(cluster: Cluster, eventually: Eventually) -> None:
     os.kill(cluster.nodes[2]["pid"], signal.SIGTERM)
     eventually(lambda: cluster.nodes[2]["pid"] is None)
+    eventually(lambda: "n2 ended with status 0" in cluster.log.read_text())
     simnet_json("start", "2", "--dir", str(cluster.root))
     assert is_alive(cluster.nodes[2])
 
