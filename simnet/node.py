@@ -98,7 +98,7 @@ class SimNode:
         missing = "it does not answer"
         while True:
             if not self.is_running:
-                raise LocalError(f"{self.name} did not start: {self.state}\n{self._read_log_tail()}")
+                raise LocalError(f"{self.name} is not ready: {self.state}\n{self._read_log_tail()}")
             try:
                 status = await asyncio.to_thread(self.get_status)
             except LucidError:

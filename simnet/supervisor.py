@@ -211,8 +211,8 @@ class Supervisor:
             await node.kill()
         else:
             self._start(node)
-            running = sum(other.is_running for other in self._nodes) - 1
-            await node.wait_ready(running, READY_TIMEOUT_S)
+            running = [other for other in self._nodes if other.is_running]
+            await asyncio.gather(*(one.wait_ready(len(running) - 1, READY_TIMEOUT_S) for one in running))
         self._write()
         return None
 

@@ -284,7 +284,7 @@ def find_users(root: Path) -> list[int]:
 def test_nodes_that_cannot_start_are_told_of(tmp_path: Path) -> None:
     done = simnet("up", "--nodes", "2", "--dir", str(tmp_path / "d"), "--", "--log-level", "nonsense")
     assert done.returncode == 1
-    assert "did not start: ended with status 2" in done.stderr
+    assert "is not ready: ended with status 2" in done.stderr
     assert '"nonsense" is not one of' in done.stderr
     assert not find_users(tmp_path / "d")
     assert not (tmp_path / "d" / "cluster.json").exists()
