@@ -6,13 +6,13 @@ in one process. What listens on sockets is started by whoever runs the node (`no
 
 from collections.abc import Awaitable
 from importlib.metadata import version
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from kernel.errors import LucidError
 from kernel.peer_id import encode_peer_id
 from lucid.v1 import control_pb2, session_pb2
 from node.config import NodeConfig
-from node.health import Health
+from node.health import LEAST_FREE_BYTES, Health
 from node.logs import Logger
 from node.metrics import NodeMetrics
 from node.ports import NodePorts, Usage
@@ -20,6 +20,9 @@ from session.access import RecorderKeys
 from session.ports import SessionPorts
 from session.preset import SessionPreset
 from session.session_manager import SessionManager
+
+if TYPE_CHECKING:
+    from node.rpc.peering import Peering
 
 SWEEP_EVERY_S = 60.0
 MEASURE_EVERY_S = 5.0
@@ -38,12 +41,19 @@ class Node:
         health: what is wrong with it.
         log: where it logs.
         manager: its sessions.
+        peering: its side that other nodes see; `peering.book` are its peers.
         metrics_address: where metrics are served; empty if nowhere.
         pid: process ID, for people; 0 if it has none of its own.
     """
 
     def __init__(
-        self, keys: RecorderKeys, config: NodeConfig, ports: NodePorts, metrics: NodeMetrics, log: Logger
+        self,
+        keys: RecorderKeys,
+        config: NodeConfig,
+        ports: NodePorts,
+        metrics: NodeMetrics,
+        log: Logger,
+        peering: "Peering",
     ) -> None:
         self.keys = keys
         self.config = config
@@ -51,6 +61,7 @@ class Node:
         self.metrics = metrics
         self.health = Health()
         self.log = log
+        self.peering = peering
         self.metrics_address = ""
         self.pid = 0
         self._started_ns = 0
@@ -64,7 +75,7 @@ class Node:
         """Recovers what a killed process left; after this the node can be served."""
         self._started_ns = self.ports.clock.wall_ns()
         await self.manager.start()
-        self.health.troubles += self.manager.problems
+        self.health.troubles += self.manager.problems + self.peering.load()
         self.measure()
 
     async def stop(self) -> None:
@@ -151,7 +162,18 @@ class Node:
             sessions_interrupted=counts.get(session_pb2.STATE_INTERRUPTED, 0),
             sessions_complete=counts.get(session_pb2.STATE_COMPLETE, 0),
             metrics_address=self.metrics_address,
+            listen="" if self.peering.address is None else str(self.peering.address),
+            peers_connected=self.peering.book.count_connected(),
+            peers_known=len(self.peering.book.describe()),
         )
+
+    def get_room(self) -> int:
+        """Bytes that blobs and journals may still grow by."""
+        usage = self.ports.measure()
+        free_bytes = max(0, usage.free_bytes - LEAST_FREE_BYTES)
+        if not self.config.quota:
+            return free_bytes
+        return max(0, min(free_bytes, self.config.quota - usage.blob_bytes - usage.journal_bytes))
 
     async def _look(self) -> "tuple[Usage, dict[session_pb2.State.ValueType, int]]":
         """Space and sessions; off the loop, since it goes through the whole index."""
@@ -162,7 +184,12 @@ _SHOWN_STATES = (session_pb2.STATE_RECORDING, session_pb2.STATE_INTERRUPTED, ses
 
 
 def compose(
-    keys: RecorderKeys, config: NodeConfig, ports: NodePorts, metrics: NodeMetrics, log: Logger
+    keys: RecorderKeys,
+    config: NodeConfig,
+    ports: NodePorts,
+    metrics: NodeMetrics,
+    log: Logger,
+    peering: "Peering",
 ) -> Node:
     """A node, ready to be started."""
-    return Node(keys, config, ports, metrics, log)
+    return Node(keys, config, ports, metrics, log, peering)

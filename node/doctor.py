@@ -22,6 +22,7 @@ from node.home import Home, check_private, lock_holder, lock_home
 from node.units import format_size
 
 if TYPE_CHECKING:
+    from lucid.v1 import control_pb2
     from node.opening import Opened
 
 MAX_FINDINGS = 100
@@ -138,12 +139,24 @@ def examine_daemon(home: Home, holder: int) -> Iterator[Check]:
         yield Check("daemon", Verdict.WRONG, "it cannot record")
     for problem in status.problems:
         yield Check("daemon", Verdict.WRONG, problem)
+    yield examine_peers(status)
     yield Check(
         "store",
         Verdict.NOTE,
         "it was not looked through, because the daemon uses it",
         "Stop the daemon for that, or check single sessions with `lucid-node session verify`.",
     )
+
+
+def examine_peers(status: "control_pb2.GetStatusResponse") -> Check:
+    """Does the node know others, and can it reach them?"""
+    where = f"it listens on {status.listen}" if status.listen else "it listens nowhere"
+    if not status.peers_known:
+        return Check("peers", Verdict.NOTE, f"the node knows no other; {where}", _PEERS_HINT)
+    what = f"{status.peers_connected} of {status.peers_known} are connected; {where}"
+    if not status.peers_connected:
+        return Check("peers", Verdict.WRONG, what, "`lucid-node peers` says what is wrong with each.")
+    return Check("peers", Verdict.OK, what)
 
 
 def examine_store(config: NodeConfig) -> Iterator[Check]:
@@ -173,6 +186,7 @@ def examine_store(config: NodeConfig) -> Iterator[Check]:
             yield Check("store", Verdict.WRONG, f"and {len(findings) - MAX_FINDINGS} more findings")
 
 
+_PEERS_HINT = "Recordings go to other nodes once there are some: `lucid-node run --peer MULTIADDR`."
 _REBUILD_HINT = "Run `lucid-node doctor --rebuild`."
 _VERIFY_HINT = "Start the daemon and run `lucid-node session verify` on the session."
 

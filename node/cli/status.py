@@ -43,6 +43,9 @@ def describe_status(status: "control_pb2.GetStatusResponse") -> dict[str, Any]:
         "sessions_interrupted": status.sessions_interrupted,
         "sessions_complete": status.sessions_complete,
         "metrics_address": status.metrics_address,
+        "listen": status.listen,
+        "peers_connected": status.peers_connected,
+        "peers_known": status.peers_known,
     }
 
 
@@ -70,6 +73,11 @@ def format_status(status: "control_pb2.GetStatusResponse") -> str:
             f" {format_size(status.journal_bytes)} journals), index {format_size(status.index_bytes)}",
         ),
         ("Disk", f"{format_size(status.disk_free_bytes)} free"),
+        ("Listens", status.listen),
+        (
+            "Peers",
+            f"{status.peers_connected} of {status.peers_known} connected" if status.peers_known else "",
+        ),
         ("Metrics", f"http://{status.metrics_address}/metrics" if status.metrics_address else ""),
     ]
     return format_facts(facts + [("Problem", problem) for problem in status.problems])
