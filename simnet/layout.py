@@ -20,9 +20,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kernel.errors import Conflict, LocalError, NotFound, UsageError
+from node.config import MAX_PEERS
 from node.home import Home, check_socket_paths, lock_holder
 
-MAX_NODES = 65
+MAX_NODES = MAX_PEERS + 1
 SOCKET_NAME = "simnet.sock"
 
 
