@@ -38,12 +38,14 @@ _with_json = click.option("--json", "as_json", is_flag=True, help="Print JSON fo
 
 @root.command("up")
 @click.option(
-    "--nodes", "count", type=click.IntRange(1, MAX_NODES), required=True, help=f"How many, 1 to {MAX_NODES}."
+    "--nodes", "count", metavar="N", type=click.IntRange(1, MAX_NODES), required=True, help="How many."
 )
 @click.option("--dir", "directory", metavar="DIR", required=True, help="Where the cluster lives.")
 @click.option("--quota", metavar="SIZE", help="Most bytes that each node may store, such as 2G.")
 @click.option("--detach", is_flag=True, help="Return when all nodes are healthy; `down` ends them.")
-@click.option("--pid", type=click.IntRange(min=1), help="End when the process PID ends: for tests.")
+@click.option(
+    "--pid", metavar="PID", type=click.IntRange(min=1), help="End when the process PID ends: for tests."
+)
 @_with_json
 @click.argument("options", metavar="[-- OPTION...]", nargs=-1, type=click.UNPROCESSED)
 def up_command(
