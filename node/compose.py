@@ -13,6 +13,7 @@ from kernel.peer_id import encode_peer_id
 from lucid.v1 import control_pb2, session_pb2
 from node.config import NodeConfig
 from node.health import LEAST_FREE_BYTES, Health
+from node.hosting import Hosting
 from node.logs import Logger
 from node.metrics import NodeMetrics
 from node.ports import NodePorts, Usage
@@ -40,6 +41,7 @@ class Node:
         metrics: what it counts.
         health: what is wrong with it.
         log: where it logs.
+        hosting: what it keeps for others.
         manager: its sessions.
         peering: its side that other nodes see; `peering.book` are its peers.
         metrics_address: where metrics are served; empty if nowhere.
@@ -65,8 +67,14 @@ class Node:
         self.metrics_address = ""
         self.pid = 0
         self._started_ns = 0
+        self.hosting = Hosting(keys.device, keys.network, config, ports, self.get_room)
         session_ports = SessionPorts(
-            ports.clock, ports.entropy, ports.offload_cpu, ports.records, ports.blobs, ports.journal
+            ports.clock,
+            ports.entropy,
+            ports.offload_cpu,
+            ports.records,
+            self.hosting.own_blobs,
+            ports.journal,
         )
         preset = SessionPreset(max_recordings=config.max_recordings)
         self.manager = SessionManager(session_ports, keys, preset)
@@ -74,6 +82,7 @@ class Node:
     async def start(self) -> None:
         """Recovers what a killed process left; after this the node can be served."""
         self._started_ns = self.ports.clock.wall_ns()
+        self.health.troubles += await self.hosting.start()
         await self.manager.start()
         self.health.troubles += self.manager.problems + self.peering.load()
         self.measure()
@@ -92,6 +101,7 @@ class Node:
                 slept_s = 0.0
                 try:
                     await self.manager.sweep()
+                    await self.hosting.sweep()
                 except LucidError as error:
                     self.health.on_error(error)
                     self.log.error("sweep failed", why=str(error))
@@ -165,6 +175,7 @@ class Node:
             listen="" if self.peering.address is None else str(self.peering.address),
             peers_connected=self.peering.book.count_connected(),
             peers_known=len(self.peering.book.describe()),
+            held_bytes=self.hosting.holdings.held_bytes,
         )
 
     def get_room(self) -> int:
