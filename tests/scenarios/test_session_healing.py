@@ -19,9 +19,7 @@ class KeptCopies:
     copies: dict[bytes, bytes] = field(default_factory=dict)
     asked: list[int] = field(default_factory=list)
 
-    async def fetch(
-        self, session_id: bytes, index: int, chunk_id: bytes, size_bytes: int
-    ) -> Fetched | None:
+    async def fetch(self, session_id: bytes, index: int, chunk_id: bytes, size_bytes: int) -> Fetched | None:
         self.asked.append(index)
         blob = self.copies.get(chunk_id)
         return None if blob is None else Fetched(blob, "12D3friend")
@@ -101,7 +99,7 @@ async def test_a_lost_chunk_that_nobody_has_is_missing(world: World) -> None:
 
 
 async def test_a_full_disk_keeps_nobody_from_reading(world: World) -> None:
-    session_id, copies, chunk_ids = await record(world)
+    session_id, _, chunk_ids = await record(world)
     harm(world, chunk_ids[0], lose=True)
     world.faults.capacity_bytes = world.faults.used_bytes
     assert await world.read(session_id) == DATA
@@ -111,7 +109,7 @@ async def test_a_kill_at_any_step_of_healing_heals_later() -> None:
     step, died = 0, True
     while died:
         world = World()
-        session_id, copies, chunk_ids = await record(world)
+        session_id, _, chunk_ids = await record(world)
         harm(world, chunk_ids[1], lose=False)
         world.faults.revive()
         world.faults.die_at = step

@@ -217,5 +217,3 @@ async def test_memory_is_bounded() -> None:
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(result, asyncio.CancelledError) for result in results)
     await owner.kill()
-
-
