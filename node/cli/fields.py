@@ -145,7 +145,8 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "held": "copies of single chunks that other nodes hold",
         "pending": "copies of single chunks that are missing",
         "replicas": "an array of {`chunk`, `replica`, `peer_id`, `held`, `stored`, `audited`, `until`,"
-        " `trouble`}: when the holder stored it, when it passed an audit last, when its lease ends, what is wrong",
+        " `trouble`}: when the holder stored it, when it passed an audit last, when its lease ends,"
+        " what is wrong",
     },
     "session recover": {"finalized": "an array of the sessions that were finalized, as in `session list`"},
     "session recover --resume": RECORDED,

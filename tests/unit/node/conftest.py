@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dht import tables as dht_tables
+from dht.ports import Peers
 from kernel.domains import NETWORKS
 from kernel.sealing import compute_x25519_public
 from kernel.signing import SigningKey
@@ -70,10 +71,10 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.fixture
 async def make_bench(home: Home) -> AsyncIterator[MakeBench]:
-    """Makes nodes; flags are settings as on the command line."""
+    """Makes nodes; flags are settings as on the command line; `peers` are whom it knows."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def make(**flags: str) -> Bench:
+        async def make(peers: Peers | None = None, **flags: str) -> Bench:
             config = load_config(home, {}, flags)
             rng = SeededRng()
             faults = Faults(rng)
@@ -97,7 +98,7 @@ async def make_bench(home: Home) -> AsyncIterator[MakeBench]:
             device = SigningKey.from_seed(b"d" * 32)
             keys = RecorderKeys(NETWORKS["dev"], device, b"o" * 32, public, {public: private})
             log = io.StringIO()
-            node = compose(keys, config, ports, metrics, make_logger("debug", "json", log))
+            node = compose(keys, config, ports, metrics, make_logger("debug", "json", log), peers)
             await node.start()
             stack.push_async_callback(node.stop)
             return Bench(home, node, memory, faults, log, usage)
