@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
+from dht.ports import Peers
 from dht.preset import SpreadPreset
 from dht.witnessing import Witnesses
 from kernel.errors import LucidError
@@ -65,6 +66,7 @@ class Node:
         metrics: NodeMetrics,
         log: Logger,
         peering: "Peering",
+        peers: Peers,
     ) -> None:
         self.keys = keys
         self.config = config
@@ -76,7 +78,7 @@ class Node:
         self.metrics_address = ""
         self.pid = 0
         self._started_ns = 0
-        self.spreading = Spreading(keys, ports, peering.book, SpreadPreset())
+        self.spreading = Spreading(keys, ports, peers, SpreadPreset())
         self.hosting = Hosting(keys.device, keys.network, config, ports, self.get_room)
         session_ports = SessionPorts(
             ports.clock,
@@ -220,6 +222,7 @@ def compose(
     metrics: NodeMetrics,
     log: Logger,
     peering: "Peering",
+    peers: Peers | None = None,
 ) -> Node:
-    """A node, ready to be started."""
-    return Node(keys, config, ports, metrics, log, peering)
+    """A node, ready to be started. Its recordings go to `peers`; if None, to those of `peering`."""
+    return Node(keys, config, ports, metrics, log, peering, peering.book if peers is None else peers)

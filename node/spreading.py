@@ -131,10 +131,7 @@ class Spreading:
         return self.replicator.count(session_id)
 
     async def wait_replicas(self, session_id: bytes, wait_s: float) -> AsyncIterator[ReplicaCount]:
-        """How far it has come, again and again, until all replicas are there or the time is up.
-
-        Without anybody to spread to it ends at once.
-        """
+        """How far it has come, again and again, until all replicas are there or the time is up."""
         clock = self._ports.clock
         end_ns = clock.monotonic_ns() + round(wait_s * 1e9)
         while True:
@@ -142,7 +139,7 @@ class Spreading:
             count = self.count(session_id)
             yield count
             left_s = (end_ns - clock.monotonic_ns()) / 1e9
-            if not count.pending or not self.is_possible or left_s <= 0:
+            if not count.pending or left_s <= 0:
                 return
             await wait_for_event(advanced, clock, left_s)
             await clock.sleep(min(REPORT_EVERY_S, left_s))

@@ -47,6 +47,8 @@ def describe_status(status: "control_pb2.GetStatusResponse") -> dict[str, Any]:
         "peers_connected": status.peers_connected,
         "peers_known": status.peers_known,
         "held_bytes": status.held_bytes,
+        "replicas_wanted": status.replicas_wanted,
+        "replicas_held": status.replicas_held,
     }
 
 
@@ -74,6 +76,12 @@ def format_status(status: "control_pb2.GetStatusResponse") -> str:
             f" {format_size(status.journal_bytes)} journals), index {format_size(status.index_bytes)}",
         ),
         ("For others", format_size(status.held_bytes)),
+        (
+            "Replicas",
+            f"{status.replicas_held} of {status.replicas_wanted} copies of chunks on other nodes"
+            if status.replicas_wanted
+            else "",
+        ),
         ("Disk", f"{format_size(status.disk_free_bytes)} free"),
         ("Listens", status.listen),
         (

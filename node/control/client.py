@@ -133,6 +133,30 @@ class ControlClient:
             bundle: bytes = self.stub.ProveSession(request, timeout=deadline("ProveSession")).bundle
             return bundle
 
+    def list_replicas(self, session: str) -> control_pb2.ListReplicasResponse:
+        """Who holds what of a session."""
+        request = control_pb2.ListReplicasRequest(session=session)
+        with mapping():
+            return self.stub.ListReplicas(request, timeout=deadline("ListReplicas"))
+
+    def wait_replicas(self, session: str, wait_s: int) -> Iterator[control_pb2.WaitReplicasResponse]:
+        """How far spreading has come, again and again, until all replicas are there or the time is up."""
+        request = control_pb2.WaitReplicasRequest(session=session, wait_s=wait_s)
+        with mapping():
+            yield from self.stub.WaitReplicas(request, timeout=deadline("WaitReplicas"))
+
+    def audit_session(
+        self, session: str, percent: int, on_progress: Callable[[int, int], None]
+    ) -> control_pb2.AuditResult:
+        """Asks the holders for random leaves; `on_progress` gets chunks done and in all."""
+        request = control_pb2.AuditSessionRequest(session=session, percent=percent)
+        with mapping():
+            for response in self.stub.AuditSession(request, timeout=deadline("AuditSession")):
+                if response.HasField("result"):
+                    return response.result
+                on_progress(response.progress.plaintext_bytes, response.progress.total_bytes)
+        raise Unavailable("the daemon ended the call without a result", hint="Look at its log.")
+
 
 def deadline(method: str) -> float | None:
     """Longest time of a call, in seconds."""

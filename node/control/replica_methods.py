@@ -38,7 +38,11 @@ class ReplicaMethods:
         if request.wait_s > MAX_WAIT_S:
             raise UsageError(f"{request.wait_s} s are longer than {MAX_WAIT_S}")
         session_id = self._node.manager.find(request.session)
-        async for count in self._node.spreading.wait_replicas(session_id, request.wait_s):
+        spreading = self._node.spreading
+        if not spreading.is_possible:
+            yield control_pb2.WaitReplicasResponse()
+            return
+        async for count in spreading.wait_replicas(session_id, request.wait_s):
             yield control_pb2.WaitReplicasResponse(
                 replicas=count.replicas, wanted=count.wanted, held=count.held, pending=count.pending
             )

@@ -46,7 +46,7 @@ async def release(node: Node, blob: bytes) -> None:
 
 async def record(node: Node) -> tuple[bytes, bytes]:
     """A small recording: its ID, and the blob of its first chunk."""
-    from session.session_manager import RecordingRequest
+    from session.recording_request import RecordingRequest
 
     kind = session_pb2.SOURCE_KIND_STREAM
     request = RecordingRequest(kind, session_pb2.Metadata(kind=kind), live=True)
