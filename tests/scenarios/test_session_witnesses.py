@@ -42,10 +42,8 @@ class Scene:
             device,
             NETWORK,
             lambda *_: None,
-            WitnessPreset(),
         )
-        witnesses: Witnesses = OwnWitnesses(self.attester)
-        world.witnesses = witnesses
+        world.witnesses = self.attester
         await world.boot()
 
     def take_backup(self) -> tuple[object, ...]:

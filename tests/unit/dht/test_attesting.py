@@ -371,7 +371,7 @@ async def test_one_that_hangs_is_not_waited_for_forever(owner: Owner) -> None:
         await asyncio.Event().wait()
         raise Unavailable("never")
 
-    first.get_attested = hang  # type: ignore[method-assign, assignment]
+    first.get_attested = hang  # type: ignore[method-assign]
     owner.attester = Attester(
         owner.clock,
         owner.records,
