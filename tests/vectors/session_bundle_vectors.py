@@ -120,14 +120,19 @@ def update(chunk: ChunkProof | None = None, **values: object) -> bytes:
     return edit(lambda document: (document["chunk"] if chunk else document).update(values), chunk)
 
 
+def encode_parts(signed: identity_pb2.Signed) -> list[bytes]:
+    """A signed document, as a bundle holds it."""
+    return [signed.payload, signed.public_key, signed.signature]
+
+
 def sign_other(name: str, signed: identity_pb2.Signed) -> bytes:
     """The complete bundle with another signed document in one place."""
-    return update(**{name: [signed.payload, signed.public_key, signed.signature]})
+    return edit(lambda document: document.update({name: encode_parts(signed)}))
 
 
 def attest_other(*attestations: identity_pb2.Signed) -> bytes:
     """The complete bundle with other attestations."""
-    return update(attestations=[[one.payload, one.public_key, one.signature] for one in attestations])
+    return update(attestations=[encode_parts(one) for one in attestations])
 
 
 def refuse_forms() -> list[Refused]:
