@@ -45,7 +45,7 @@ def read_cbor(data: bytes) -> Any:
     def item(depth: int) -> Any:
         nonlocal at, items
         items += 1
-        refuse_if(items > 16_384 or depth > 5, "TOO_LARGE")
+        refuse_if(items > 16_384 or depth > 4, "TOO_LARGE")
         kind, value = head()
         if kind == 0:
             return value
