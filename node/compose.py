@@ -6,7 +6,7 @@ in one process. What listens on sockets is started by whoever runs the node (`no
 
 from collections.abc import Awaitable
 from importlib.metadata import version
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from dht.ports import Peers
 from dht.preset import SpreadPreset
@@ -14,15 +14,19 @@ from kernel.errors import LucidError
 from kernel.peer_id import encode_peer_id
 from lucid.v1 import control_pb2, session_pb2
 from node.config import NodeConfig
-from node.health import Health
+from node.health import LEAST_FREE_BYTES, Health
+from node.hosting import Hosting
 from node.logs import Logger
 from node.metrics import NodeMetrics
 from node.ports import NodePorts, Usage
-from node.spreading import NoPeers, Spreading
+from node.spreading import Spreading
 from session.access import RecorderKeys
 from session.ports import SessionPorts
 from session.preset import SessionPreset
 from session.session_manager import SessionManager
+
+if TYPE_CHECKING:
+    from node.rpc.peering import Peering
 
 SWEEP_EVERY_S = 60.0
 MEASURE_EVERY_S = 5.0
@@ -40,8 +44,10 @@ class Node:
         metrics: what it counts.
         health: what is wrong with it.
         log: where it logs.
+        hosting: what it keeps for others.
         spreading: brings its sessions to other nodes, and back.
         manager: its sessions.
+        peering: its side that other nodes see; `peering.book` are its peers.
         metrics_address: where metrics are served; empty if nowhere.
         pid: process ID, for people; 0 if it has none of its own.
     """
@@ -53,6 +59,7 @@ class Node:
         ports: NodePorts,
         metrics: NodeMetrics,
         log: Logger,
+        peering: "Peering",
         peers: Peers,
     ) -> None:
         self.keys = keys
@@ -61,16 +68,18 @@ class Node:
         self.metrics = metrics
         self.health = Health()
         self.log = log
+        self.peering = peering
         self.metrics_address = ""
         self.pid = 0
         self._started_ns = 0
-        self.spreading = Spreading(keys, ports, peers, SpreadPreset())
+        self.hosting = Hosting(keys.device, keys.network, config, ports, self.get_room)
+        self.spreading = Spreading(keys, config, ports, peers, SpreadPreset(), self.hosting.pace)
         session_ports = SessionPorts(
             ports.clock,
             ports.entropy,
             ports.offload_cpu,
             ports.records,
-            ports.blobs,
+            self.hosting.own_blobs,
             ports.journal,
             self.spreading.fetch,
             self.spreading.replicator.on_changed,
@@ -81,8 +90,9 @@ class Node:
     async def start(self) -> None:
         """Recovers what a killed process left; after this the node can be served."""
         self._started_ns = self.ports.clock.wall_ns()
+        self.health.troubles += await self.hosting.start()
         await self.manager.start()
-        self.health.troubles += self.manager.problems
+        self.health.troubles += self.manager.problems + self.peering.load()
         self.measure()
 
     async def stop(self) -> None:
@@ -99,6 +109,7 @@ class Node:
                 slept_s = 0.0
                 try:
                     await self.manager.sweep()
+                    await self.hosting.sweep()
                 except LucidError as error:
                     self.health.on_error(error)
                     self.log.error("sweep failed", why=str(error))
@@ -172,7 +183,19 @@ class Node:
             metrics_address=self.metrics_address,
             replicas_wanted=wanted,
             replicas_held=held,
+            listen="" if self.peering.address is None else str(self.peering.address),
+            peers_connected=self.peering.book.count_connected(),
+            peers_known=len(self.peering.book.describe()),
+            held_bytes=self.hosting.holdings.held_bytes,
         )
+
+    def get_room(self) -> int:
+        """Bytes that blobs and journals may still grow by."""
+        usage = self.ports.measure()
+        free_bytes = max(0, usage.free_bytes - LEAST_FREE_BYTES)
+        if not self.config.quota:
+            return free_bytes
+        return max(0, min(free_bytes, self.config.quota - usage.blob_bytes - usage.journal_bytes))
 
     async def _look(self) -> "tuple[Usage, dict[session_pb2.State.ValueType, int]]":
         """Space and sessions; off the loop, since it goes through the whole index."""
@@ -188,7 +211,8 @@ def compose(
     ports: NodePorts,
     metrics: NodeMetrics,
     log: Logger,
+    peering: "Peering",
     peers: Peers | None = None,
 ) -> Node:
-    """A node, ready to be started. Without `peers` it knows nobody."""
-    return Node(keys, config, ports, metrics, log, NoPeers() if peers is None else peers)
+    """A node, ready to be started. `peers` to spread to are those of `peering`, unless others are given."""
+    return Node(keys, config, ports, metrics, log, peering, peers or peering.book)

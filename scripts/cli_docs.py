@@ -13,7 +13,7 @@ import click
 from node.cli.errors import EXIT_CODES
 from node.cli.fields import COMMAND_FIELDS
 from node.cli.groups import root
-from node.config import SETTINGS
+from node.config import SETTINGS, get_default
 
 TARGET = Path(__file__).parents[1] / "docs" / "cli.md"
 _HEAD = """\
@@ -82,7 +82,7 @@ def make_document() -> str:
     codes = "\n".join(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items())
     sections.append(f"## Exit codes\n\n| code | meaning |\n|---|---|\n{codes}")
     settings = "\n".join(
-        f"| `{name}` | `LUCID_{name.upper()}` | {setting.metadata['meaning']} | `{setting.default}` |"
+        f"| `{name}` | `LUCID_{name.upper()}` | {setting.metadata['meaning']} | `{get_default(name)}` |"
         for name, setting in SETTINGS.items()
     )
     sections.append(

@@ -52,6 +52,18 @@ _FINDINGS = (
     " `healed`: it was brought back from a peer"
 )
 
+PEER: Fields = {
+    "peer_id": "ID of the node; empty while nobody was met at the address",
+    "owner_id": "Ed25519 public key of its owner, in hexadecimal; empty while nobody was met",
+    "address": "multiaddr where it was reached last, or says that it listens",
+    "connected": "can it be called now?",
+    "last_seen": "time at which it answered last; null: never",
+    "latency_ms": "round trip of the last call; null if there was none",
+    "software": "name and version of its software",
+    "protocol": "version of the protocol between both; 0 while it is not known",
+    "trouble": "why it is not connected; empty if it is",
+}
+
 COMMAND_FIELDS: dict[str, Fields] = {
     "init": {
         "peer_id": "ID of the node",
@@ -87,6 +99,10 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "metrics_address": "loopback address that serves metrics",
         "replicas_wanted": "copies of single chunks that other nodes are to hold; 0 without peers",
         "replicas_held": "copies of single chunks that other nodes hold",
+        "listen": "multiaddr where other nodes reach this one, its ID included; empty: nowhere",
+        "peers_connected": "peers that can be called now",
+        "peers_known": "peers that are known, and configured addresses where nobody was met yet",
+        "held_bytes": "bytes of chunks that are held for others; part of `blob_bytes`",
     },
     "doctor": {
         "home": "where the node lives",
@@ -153,5 +169,12 @@ COMMAND_FIELDS: dict[str, Fields] = {
     "session delete": {"session_id": SESSION["session_id"], "freed_bytes": "bytes that were freed on disk"},
     "session hold": SESSION,
     "session release": SESSION,
+    "peers": {"peers": "an array of {" + ", ".join(f"`{name}`" for name in PEER) + "}; see `ping`"},
+    "ping": PEER | {"round_trip_ms": "time that the call took; null if there was no answer"},
+    "grpc-token": {
+        "header": "metadata to send with every call: name, colon, base64 of the token",
+        "address": "host and port where to call",
+        "token_ttl_s": "seconds that the token holds",
+    },
 }
 """Fields by command. `run`, `session play` and `completion` print no JSON document."""

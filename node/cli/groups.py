@@ -29,6 +29,9 @@ COMMANDS: "Table" = {
         "hold": ("node.cli.session_hold", "Put a session under legal hold: it cannot be deleted."),
         "release": ("node.cli.session_hold", "End the legal hold of a session."),
     },
+    "peers": ("node.cli.peers", "List the peers of this node."),
+    "ping": ("node.cli.ping", "Call a peer and tell how long it takes."),
+    "grpc-token": ("node.cli.grpc_token", "Print a header with which grpcurl may call this node."),
     "completion": ("node.cli.completion", "Print the completion script of a shell."),
 }
 """Commands by name: module and one line of help; groups are tables themselves. A module calls its command
@@ -61,7 +64,7 @@ class LazyGroup(click.Group):
             return None
         if isinstance(entry, dict):
             return LazyGroup(cmd_name, dict(entry), GROUP_HELP[cmd_name])
-        command = getattr(import_module(entry[0]), f"{cmd_name}_command")
+        command = getattr(import_module(entry[0]), f"{cmd_name.replace('-', '_')}_command")
         if not isinstance(command, click.Command):
             raise TypeError(f"{entry[0]} has no command {cmd_name}")
         command.help = command.short_help = entry[1]

@@ -45,6 +45,10 @@ def describe_status(status: "control_pb2.GetStatusResponse") -> dict[str, Any]:
         "metrics_address": status.metrics_address,
         "replicas_wanted": status.replicas_wanted,
         "replicas_held": status.replicas_held,
+        "listen": status.listen,
+        "peers_connected": status.peers_connected,
+        "peers_known": status.peers_known,
+        "held_bytes": status.held_bytes,
     }
 
 
@@ -77,7 +81,13 @@ def format_status(status: "control_pb2.GetStatusResponse") -> str:
             if status.replicas_wanted
             else "",
         ),
+        ("For others", format_size(status.held_bytes)),
         ("Disk", f"{format_size(status.disk_free_bytes)} free"),
+        ("Listens", status.listen),
+        (
+            "Peers",
+            f"{status.peers_connected} of {status.peers_known} connected" if status.peers_known else "",
+        ),
         ("Metrics", f"http://{status.metrics_address}/metrics" if status.metrics_address else ""),
     ]
     return format_facts(facts + [("Problem", problem) for problem in status.problems])

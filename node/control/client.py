@@ -134,6 +134,23 @@ class ControlClient:
                 on_progress(response.progress.plaintext_bytes, response.progress.total_bytes)
         raise Unavailable("the daemon ended the call without a result", hint="Look at its log.")
 
+    def list_peers(self) -> list[control_pb2.Peer]:
+        """All peers, and the addresses where nobody was met yet."""
+        with _mapping():
+            response = self._stub.ListPeers(control_pb2.ListPeersRequest(), timeout=_deadline("ListPeers"))
+        return list(response.peers)
+
+    def ping_peer(self, peer: str) -> control_pb2.PingPeerResponse:
+        """A round trip to a peer; a time of 0 if it does not answer."""
+        with _mapping():
+            request = control_pb2.PingPeerRequest(peer=peer)
+            return self._stub.PingPeer(request, timeout=_deadline("PingPeer"))
+
+    def make_token(self) -> control_pb2.MakeTokenResponse:
+        """A token for the peer server of this node."""
+        with _mapping():
+            return self._stub.MakeToken(control_pb2.MakeTokenRequest(), timeout=_deadline("MakeToken"))
+
 
 def _deadline(method: str) -> float | None:
     from node.control.limits import METHODS

@@ -190,5 +190,5 @@ class Owner:
         return next(holder for holder in self.holders if holder.identity.device == device)
 
 
-async def make_holders(count: int, **settings: int) -> list[Holder]:
-    return [await Holder(f"holder {number}", seed=number, **settings).boot() for number in range(count)]
+async def make_holders(count: int) -> list[Holder]:
+    return [await Holder(f"holder {number}", seed=number).boot() for number in range(count)]
