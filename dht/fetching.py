@@ -26,6 +26,7 @@ from dht.transfer import ChunkReceiver, blaming, check_leaves
 from kernel.chunk_id import LEAF_BYTES
 from kernel.errors import InvalidRecord, LucidError, PeerFault, Reason
 from kernel.ports import Clock, Records
+from kernel.waiting import wait_for_event
 from lucid.v1 import chunk_pb2
 
 T = TypeVar("T")
@@ -166,19 +167,12 @@ class _Fetch:
     async def _open(self, sources: Sequence[Peer]) -> None:
         """Gets the leaf hashes from the first who gives them; whoever is silent is overtaken by the next."""
         turn = asyncio.Event()
-
-        async def hedge() -> None:
-            await self._clock.sleep(self._preset.hedge_s)
-            turn.set()
-
         async with asyncio.TaskGroup() as group:
             for peer in sources:
                 asked = group.create_task(self._ask_leaves(peer, turn))
                 self._asking[asked] = peer
-                timer = group.create_task(hedge())
-                await turn.wait()
+                await wait_for_event(turn, self._clock, self._preset.hedge_s)
                 turn.clear()
-                timer.cancel()
                 if self._leaves:
                     break
 
@@ -224,7 +218,6 @@ class _Fetch:
     async def _work(self, peer: Peer) -> None:
         """Lets one source bring share after share, until all is there or it fails."""
         device = peer.identity.device
-        self.asked[device] = None
         self._shares.expect(device, self._merits.get(device, 1.0) * self._size_bytes)
         with self._dropping(peer):
             while self._shares.missing:
@@ -241,6 +234,7 @@ class _Fetch:
 
     async def _stream(self, peer: Peer, share: Share) -> None:
         """Takes frames of a share, until it ends: which another source may bring nearer meanwhile."""
+        self.asked[peer.identity.device] = None
         receiver = ChunkReceiver(
             self._chunk_id, self._size_bytes, self._leaves, start=share.position, end=share.end
         )

@@ -13,6 +13,7 @@ from dht.ports import SpreadPorts
 from dht.replicas import get_lease, iterate_replicas
 from kernel.errors import Conflict, InvalidRecord, LucidError, NotFound, PeerFault, StoreError
 from kernel.ports import Delete, Operation
+from kernel.waiting import wait_for_event
 from lucid.v1 import chunk_pb2
 
 RETRY_AFTER_S = 60.0
@@ -53,16 +54,7 @@ class Releaser:
         """Waits until there may be something to do."""
         pause_s = self._backoffs.next_end_s(self._ports.clock.monotonic_ns()) if self._sessions else None
         pauses_s = [each for each in (retry_s, pause_s) if each is not None]
-        timer = asyncio.ensure_future(self._wake_after(min(pauses_s))) if pauses_s else None
-        try:
-            await self._wake.wait()
-        finally:
-            if timer is not None:
-                timer.cancel()
-
-    async def _wake_after(self, seconds: float) -> None:
-        await self._ports.clock.sleep(seconds)
-        self._wake.set()
+        await wait_for_event(self._wake, self._ports.clock, min(pauses_s, default=None))
 
     async def _find_deleted(self) -> None:
         """Looks for what an earlier process left to do."""

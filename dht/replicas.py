@@ -45,6 +45,11 @@ def get_lease(row: chunk_pb2.Replica) -> chunk_pb2.Lease:
     return chunk_pb2.Lease.FromString(row.lease.payload)
 
 
+def get_stored_ns(row: chunk_pb2.Replica) -> int:
+    """Unix nanoseconds, by the holder's clock, of its receipt; 0 if there is none."""
+    return chunk_pb2.Receipt.FromString(row.receipt.payload).stored_ns
+
+
 def is_counting(row: chunk_pb2.Replica, now_s: float) -> bool:
     """Is the chunk known to be held by this replica's holder?"""
     return row.HasField("receipt") and not row.trouble and get_lease(row).until_s > now_s

@@ -7,33 +7,28 @@ Rules:
 - A peer that is away, busy, full, slow or false is passed over (`dht.plan`), and left alone for a while.
 - Leases are renewed when half of them is over. Replicas of a peer that is not seen for `grace_s` are made
   again elsewhere.
-- The release of each lease is signed together with it, so that a session's leases can be ended when the
-  session, and with it the key, is gone (`dht.releasing`).
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from dht import tables
 from dht.backoff import Backoffs
 from dht.bandwidth import UNPACED, Pace
-from dht.lease import sign_lease, sign_release
 from dht.placement import rank_peers
+from dht.placing import LoadedChunk, Placer
 from dht.plan import ChunkPlan, Situation, Target, Use, plan_chunk
 from dht.ports import OwnChunk, PeerIdentity, SpreadPorts
 from dht.preset import SpreadPreset
 from dht.releasing import Releaser
 from dht.replicas import get_due_s, is_counting, iterate_replicas, parse_replica_key, scan_replicas
-from dht.transfer import put_chunk
-from kernel.chunk_id import compute_chunk_id, compute_chunk_leaves
 from kernel.domains import Network
-from kernel.errors import LucidError, PeerFault, StoreDamaged, StoreError, Unavailable
+from kernel.errors import LucidError, StoreError
 from kernel.ports import Put
-from kernel.signing import SigningKey
+from kernel.waiting import wait_for_event
 from lucid.v1 import chunk_pb2
-
-MAX_TROUBLE = 200
 
 
 @dataclass(slots=True)
@@ -80,6 +75,7 @@ class Replicator:
 
     Attributes:
         backoffs: which peers are left alone.
+        advanced: is set when replicas or chunks come or go the next time; then there is another event.
     """
 
     def __init__(
@@ -94,14 +90,12 @@ class Replicator:
     ) -> None:
         self._ports = ports
         self._own = own
-        self._network = network
         self._preset = preset
         self._releaser = releaser
-        self._pace = pace
+        self._placer = Placer(ports, network, preset, backoffs, pace)
         self._changed: dict[bytes, None] = {}
         self._slots = asyncio.Semaphore(preset.chunks_in_flight)
         self._wake = asyncio.Event()
-        self._advanced = asyncio.Event()
         self._progress: dict[bytes, _Progress] = {}
         self._in_flight: dict[tuple[bytes, int], None] = {}
         self._unreadable: dict[tuple[bytes, int], None] = {}
@@ -110,6 +104,7 @@ class Replicator:
         self._seen_ns: dict[bytes, int] = {}
         self._started_ns = 0
         self.backoffs = backoffs
+        self.advanced = asyncio.Event()
 
     async def run(self) -> None:
         """Spreads until it is cancelled."""
@@ -136,10 +131,6 @@ class Replicator:
         self._look_again(session_id, index)
         self._wake.set()
         self._tell()
-
-    async def wait_advanced(self) -> None:
-        """Returns when replicas or chunks have come or gone after this call."""
-        await self._advanced.wait()
 
     def count(self, session_id: bytes) -> ReplicaCount:
         """How far the spreading of a session has come."""
@@ -171,8 +162,8 @@ class Replicator:
                 self._progress.setdefault(session_id, _Progress())
 
     def _tell(self) -> None:
-        self._advanced.set()
-        self._advanced = asyncio.Event()
+        self.advanced.set()
+        self.advanced = asyncio.Event()
 
     def _look_again(self, session_id: bytes, index: int) -> None:
         if session_id in self._progress:
@@ -189,18 +180,8 @@ class Replicator:
     async def _rest(self) -> None:
         """Waits until there may be something to do."""
         pause_s = self.backoffs.next_end_s(self._ports.clock.monotonic_ns())
-        if pause_s is None or self._wake.is_set():
-            await self._wake.wait()
-            return
-        timer = asyncio.ensure_future(self._end_pause(pause_s))
-        try:
-            await self._wake.wait()
-        finally:
-            timer.cancel()
-
-    async def _end_pause(self, pause_s: float) -> None:
-        await self._ports.clock.sleep(pause_s)
-        self._look_at_all()
+        if not await wait_for_event(self._wake, self._ports.clock, pause_s):
+            self._look_at_all()  # somebody is no longer left alone
 
     async def _watch_peers(self) -> None:
         while True:
@@ -240,7 +221,8 @@ class Replicator:
 
     async def _give_up(self, key: bytes, row: chunk_pb2.Replica) -> None:
         row.trouble = f"its holder was not seen for {self._preset.grace_s / 3600:g} hours"
-        await self._commit(key, row)
+        with suppress(StoreError):  # the next look finds it again
+            await self._ports.records.commit([Put(tables.REPLICAS, key, row.SerializeToString())])
         self._look_again(*parse_replica_key(key)[:2])
 
     # What is done with each chunk.
@@ -325,91 +307,34 @@ class Replicator:
         """Brings one chunk to all its targets. Ends the flight of the chunk, whatever happens."""
         key = (chunk.session_id, chunk.index)
         try:
-            blob = await self._read(chunk)
-            lease_key = await self._ports.recordings.lease_key(chunk.session_id)
-            leaves = await self._ports.offload.run(compute_chunk_leaves, blob)
-            if compute_chunk_id(leaves, len(blob)) != chunk.chunk_id:
-                raise StoreDamaged(f"chunk {chunk.index} is damaged here")
+            loaded = await self._placer.load(chunk)
             async with asyncio.TaskGroup() as group:
                 for target in targets:
-                    group.create_task(self._place(chunk, target, lease_key, blob, leaves))
+                    group.create_task(self._place(loaded, target))
         except LucidError:  # of this node: the chunk has to wait until somebody mends it
             self._unreadable[key] = None
-            self._set_free(target.holder.device for target in targets)
+            for target in targets:
+                self._set_free(target.holder.device)
         finally:
             self._slots.release()
             del self._in_flight[key]
             self._look_again(*key)
             self._wake.set()
 
-    async def _read(self, chunk: OwnChunk) -> bytes:
-        if self._ports.blobs.size(chunk.chunk_id) != chunk.size_bytes:
-            raise StoreDamaged(f"chunk {chunk.index} is missing here")
-        return await self._ports.blobs.read(chunk.chunk_id)
-
-    async def _place(
-        self, chunk: OwnChunk, target: Target, lease_key: SigningKey, blob: bytes, leaves: Sequence[bytes]
-    ) -> None:
-        """Brings one chunk to one peer, and writes down how it went."""
-        device, now_ns = target.holder.device, self._ports.clock.monotonic_ns
-        key = tables.replica_key(chunk.session_id, chunk.index, target.replica)
+    async def _place(self, loaded: LoadedChunk, target: Target) -> None:
         try:
-            row = await self._put(chunk, target, lease_key, blob, leaves)
-        except LucidError as error:
-            self.backoffs.on_failure(device, now_ns(), fault=isinstance(error, PeerFault))
-            row = self._describe_failure(chunk, target, error)
-        else:
-            self.backoffs.on_success(device)
+            await self._placer.place(loaded, target)
         finally:
-            self._set_free([device])
-        try:
-            await self._commit(key, row)
-        except StoreError:  # the holder has it, and takes the next lease for it without its bytes
-            self.backoffs.on_failure(device, now_ns())
-        if self._ports.recordings.is_deleted(chunk.session_id):
-            self._releaser.add(chunk.session_id)
+            self._set_free(target.holder.device)
+        if self._ports.recordings.is_deleted(loaded.chunk.session_id):
+            self._releaser.add(loaded.chunk.session_id)
         self._tell()
 
-    async def _put(
-        self, chunk: OwnChunk, target: Target, lease_key: SigningKey, blob: bytes, leaves: Sequence[bytes]
-    ) -> chunk_pb2.Replica:
-        holder = target.holder.device
-        peer = self._ports.peers.find(holder)
-        if peer is None:
-            raise Unavailable("the peer is not connected")
-        wall_ns = self._ports.clock.wall_ns()
-        lease = chunk_pb2.Lease(
-            chunk_id=chunk.chunk_id,
-            size_bytes=len(blob),
-            replica=target.replica,
-            holder=holder,
-            sequence=max(target.after + 1, wall_ns // 1_000_000),
-            until_s=wall_ns // 1_000_000_000 + int(self._preset.lease_s),
-        )
-        signed = sign_lease(lease_key, self._network, lease)
-        receipt = await put_chunk(peer, self._network, signed, blob, leaves=leaves, pace=self._pace)
-        release = sign_release(lease_key, self._network, chunk.chunk_id, holder, lease.sequence)
-        return chunk_pb2.Replica(holder=holder, lease=signed, receipt=receipt, release=release)
-
-    def _describe_failure(self, chunk: OwnChunk, target: Target, error: LucidError) -> chunk_pb2.Replica:
-        """The row after a peer was asked in vain. A lease that holds, holds on while its holder is silent."""
-        rows = scan_replicas(self._ports.records, chunk.session_id, chunk.index)
-        row = rows.get(target.replica, chunk_pb2.Replica())
-        if is_counting(row, self._ports.clock.wall_ns() / 1e9):
-            if not isinstance(error, Unavailable):
-                row.trouble = f"not renewed: {error}"[:MAX_TROUBLE]
-            return row
-        return chunk_pb2.Replica(holder=target.holder.device, trouble=str(error)[:MAX_TROUBLE])
-
-    async def _commit(self, key: bytes, row: chunk_pb2.Replica) -> None:
-        await self._ports.records.commit([Put(tables.REPLICAS, key, row.SerializeToString())])
-
-    def _set_free(self, devices: Iterable[bytes]) -> None:
-        """Peers have time for another chunk."""
-        for device in devices:
-            self._busy[device] -= 1
-            if not self._busy[device]:
-                del self._busy[device]
-            if device in self._awaited:
-                del self._awaited[device]
-                self._look_at_all()
+    def _set_free(self, device: bytes) -> None:
+        """A peer has time for another chunk."""
+        self._busy[device] -= 1
+        if not self._busy[device]:
+            del self._busy[device]
+        if device in self._awaited:
+            del self._awaited[device]
+            self._look_at_all()

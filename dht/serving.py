@@ -6,6 +6,7 @@ before its leaf hashes are sent, in pieces, so that a slow reader holds no more 
 
 from collections.abc import AsyncIterator, Sequence
 
+from dht.bandwidth import Pace
 from dht.lease import CHUNK_ID_BYTES, MAX_BLOB_BYTES
 from dht.ports import KeepingPorts
 from dht.transfer import FRAME_BYTES, count_leaves, is_range
@@ -22,8 +23,9 @@ PIECE_BYTES = 4 * FRAME_BYTES
 class ServedChunks:
     """Answers about blobs of this node, its own and those that it holds."""
 
-    def __init__(self, ports: KeepingPorts) -> None:
+    def __init__(self, ports: KeepingPorts, pace: Pace) -> None:
         self._ports = ports
+        self._pace = pace
 
     async def get_chunk(
         self, request: chunk_pb2.GetChunkRequest
@@ -47,7 +49,9 @@ class ServedChunks:
         for place in range(start, end, PIECE_BYTES):
             piece = await self._read(request.chunk_id, place, min(PIECE_BYTES, end - place))
             for begin in range(0, len(piece), FRAME_BYTES):
-                yield chunk_pb2.GetChunkResponse(frame=piece[begin : begin + FRAME_BYTES])
+                frame = piece[begin : begin + FRAME_BYTES]
+                await self._pace.send(len(frame))
+                yield chunk_pb2.GetChunkResponse(frame=frame)
 
     def has_chunks(self, request: chunk_pb2.HasChunksRequest) -> chunk_pb2.HasChunksResponse:
         """See `ChunkService.HasChunks`.

@@ -51,7 +51,7 @@ def choose_version(ours: Sequence[int], theirs: Sequence[int]) -> int:
     common = set(ours) & set(theirs)
     if not common:
         raise Conflict(
-            f"no common version of the protocol: this node speaks {_list(ours)}, the other one {_list(theirs)}",
+            f"no common version of the protocol: this node speaks {_list(ours)}, the other {_list(theirs)}",
             hint="Update the older of the two.",
         )
     return max(common)

@@ -1,4 +1,6 @@
-"""Addresses of nodes: multiaddrs (libp2p), of the few forms that a node may have. Rules: docs/spec/09-handshake.md.
+"""Addresses of nodes: multiaddrs (libp2p), of the few forms that a node may have.
+
+Rules: docs/spec/09-handshake.md.
 
     /ip4/127.0.0.1/tcp/PORT            loopback, for tests and simulated networks
     /ip6/::1/tcp/PORT

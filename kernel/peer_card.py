@@ -110,7 +110,7 @@ def _check_fields(card: node_pb2.PeerCard) -> None:
     if card.sequence == 0:
         raise InvalidRecord(Reason.MALFORMED, "the peer card has no sequence number")
     if not 0 < len(card.versions) <= MAX_VERSIONS or not all(0 < v <= MAX_VERSION for v in card.versions):
-        raise InvalidRecord(Reason.MALFORMED, "the versions of the peer card are none, too many or impossible")
+        raise InvalidRecord(Reason.MALFORMED, "the peer card names no versions, too many or impossible ones")
     if len(card.box) != X25519_BYTES:
         raise InvalidRecord(Reason.MALFORMED, "the box key of the peer card has an impossible length")
     if len(card.software) > MAX_SOFTWARE or not (card.software.isascii() and card.software.isprintable()):

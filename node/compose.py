@@ -6,22 +6,29 @@ in one process. What listens on sockets is started by whoever runs the node (`no
 
 from collections.abc import Awaitable
 from importlib.metadata import version
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from dht.witnessing import Witnesses
+from dht.ports import Peers
+from dht.preset import SpreadPreset
 from kernel.errors import LucidError
 from kernel.peer_id import encode_peer_id
 from lucid.v1 import control_pb2, session_pb2
 from node.config import NodeConfig
-from node.health import Health
+from node.health import LEAST_FREE_BYTES, Health
+from node.hosting import Hosting
 from node.logs import Logger
 from node.metrics import NodeMetrics
 from node.ports import NodePorts, Usage
+from node.spreading import Spreading
+from node.witnessing import Witnessing
 from session.access import RecorderKeys
 from session.bundle_builder import Prover
 from session.ports import SessionPorts
 from session.preset import SessionPreset
 from session.session_manager import SessionManager
+
+if TYPE_CHECKING:
+    from node.rpc.peering import Peering
 
 SWEEP_EVERY_S = 60.0
 MEASURE_EVERY_S = 5.0
@@ -39,15 +46,25 @@ class Node:
         metrics: what it counts.
         health: what is wrong with it.
         log: where it logs.
+        hosting: what it keeps for others.
+        spreading: brings its sessions to other nodes, and back.
         manager: its sessions.
         prover: makes proof bundles of them.
-        witness: co-signs checkpoints of other nodes' recordings.
+        witnessing: has its checkpoints co-signed, and co-signs those of others.
+        peering: its side that other nodes see; `peering.book` are its peers.
         metrics_address: where metrics are served; empty if nowhere.
         pid: process ID, for people; 0 if it has none of its own.
     """
 
     def __init__(
-        self, keys: RecorderKeys, config: NodeConfig, ports: NodePorts, metrics: NodeMetrics, log: Logger
+        self,
+        keys: RecorderKeys,
+        config: NodeConfig,
+        ports: NodePorts,
+        metrics: NodeMetrics,
+        log: Logger,
+        peering: "Peering",
+        peers: Peers,
     ) -> None:
         self.keys = keys
         self.config = config
@@ -55,23 +72,37 @@ class Node:
         self.metrics = metrics
         self.health = Health()
         self.log = log
+        self.peering = peering
         self.metrics_address = ""
         self.pid = 0
         self._started_ns = 0
+        self.hosting = Hosting(keys.device, keys.network, config, ports, self.get_room)
+        self.spreading = Spreading(keys, config, ports, peers, SpreadPreset(), self.hosting.pace)
+        self.witnessing = Witnessing(keys, ports, peers, log, expects_peers=bool(config.peers))
         session_ports = SessionPorts(
-            ports.clock, ports.entropy, ports.offload_cpu, ports.records, ports.blobs, ports.journal
+            ports.clock,
+            ports.entropy,
+            ports.offload_cpu,
+            ports.records,
+            self.hosting.own_blobs,
+            ports.journal,
+            self.spreading.fetch,
+            self._on_changed,
+            self.witnessing.attester,
         )
         preset = SessionPreset(max_recordings=config.max_recordings)
         self.manager = SessionManager(session_ports, keys, preset)
         self.prover = Prover(session_ports, keys)
-        self.witness = Witnesses(ports.clock, ports.records, ports.journal, keys.device, keys.network)
 
     async def start(self) -> None:
         """Recovers what a killed process left; after this the node can be served."""
         self._started_ns = self.ports.clock.wall_ns()
+        self.health.troubles += await self.hosting.start()
+        self.health.troubles += await self.witnessing.witnesses.start()
+        self.health.troubles += self.peering.load()
         await self.manager.start()
         self.health.troubles += self.manager.problems
-        self.health.troubles += await self.witness.start()
+        self.witnessing.attester.begin()
         self.measure()
 
     async def stop(self) -> None:
@@ -88,6 +119,7 @@ class Node:
                 slept_s = 0.0
                 try:
                     await self.manager.sweep()
+                    await self.hosting.sweep()
                 except LucidError as error:
                     self.health.on_error(error)
                     self.log.error("sweep failed", why=str(error))
@@ -120,6 +152,10 @@ class Node:
         self.health.on_error(error)
         self.log.warning("request failed", code=type(error).__name__, why=str(error), **context)
 
+    def _on_changed(self, session_id: bytes) -> None:
+        self.spreading.replicator.on_changed(session_id)
+        self.witnessing.attester.on_changed(session_id)
+
     def on_recorded(self, kind: str, size_bytes: int) -> None:
         """Counts source bytes that were taken."""
         self.metrics.recorded_bytes.labels(kind).inc(size_bytes)
@@ -140,6 +176,7 @@ class Node:
     async def status(self) -> control_pb2.GetStatusResponse:
         """How the node is doing."""
         usage, counts = await self._look()
+        wanted, held = await self.ports.offload_io.run(self.spreading.count_all)
         return control_pb2.GetStatusResponse(
             version=version("lucid-network"),
             peer_id=encode_peer_id(self.keys.device.public_key),
@@ -158,7 +195,21 @@ class Node:
             sessions_interrupted=counts.get(session_pb2.STATE_INTERRUPTED, 0),
             sessions_complete=counts.get(session_pb2.STATE_COMPLETE, 0),
             metrics_address=self.metrics_address,
+            replicas_wanted=wanted,
+            replicas_held=held,
+            listen="" if self.peering.address is None else str(self.peering.address),
+            peers_connected=self.peering.book.count_connected(),
+            peers_known=len(self.peering.book.describe()),
+            held_bytes=self.hosting.holdings.held_bytes,
         )
+
+    def get_room(self) -> int:
+        """Bytes that blobs and journals may still grow by."""
+        usage = self.ports.measure()
+        free_bytes = max(0, usage.free_bytes - LEAST_FREE_BYTES)
+        if not self.config.quota:
+            return free_bytes
+        return max(0, min(free_bytes, self.config.quota - usage.blob_bytes - usage.journal_bytes))
 
     async def _look(self) -> "tuple[Usage, dict[session_pb2.State.ValueType, int]]":
         """Space and sessions; off the loop, since it goes through the whole index."""
@@ -169,7 +220,13 @@ _SHOWN_STATES = (session_pb2.STATE_RECORDING, session_pb2.STATE_INTERRUPTED, ses
 
 
 def compose(
-    keys: RecorderKeys, config: NodeConfig, ports: NodePorts, metrics: NodeMetrics, log: Logger
+    keys: RecorderKeys,
+    config: NodeConfig,
+    ports: NodePorts,
+    metrics: NodeMetrics,
+    log: Logger,
+    peering: "Peering",
+    peers: Peers | None = None,
 ) -> Node:
-    """A node, ready to be started."""
-    return Node(keys, config, ports, metrics, log)
+    """A node, ready to be started. `peers` to spread to are those of `peering`, unless others are given."""
+    return Node(keys, config, ports, metrics, log, peering, peers or peering.book)

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from kernel.domains import NETWORKS
-from kernel.errors import UsageError
+from kernel.errors import InvalidRecord, UsageError
+from kernel.multiaddr import Multiaddr, parse_multiaddr
 from node.home import MAX_SOCKET_PATH_BYTES, Home
 from node.units import parse_duration, parse_size
 
 MAX_FILE_BYTES = 64 << 10
+MAX_PEERS = 64
 _PREFIX = "LUCID_"
 _CLIENT_PREFIX = "LUCID_CLIENT_"
 # Read by other parts of the software, or set by it for child processes.
@@ -68,14 +70,41 @@ def _parse_loopback(text: str) -> str:
     return text
 
 
+def _parse_address(text: str) -> Multiaddr:
+    try:
+        return parse_multiaddr(text)
+    except InvalidRecord as error:
+        raise UsageError(str(error), hint=error.hint) from error
+
+
+def _parse_listen(text: str) -> str:
+    if not text:
+        return text
+    address = _parse_address(text)
+    if not address.is_loopback or address.device is not None:
+        raise UsageError(
+            f'"{text}" is no loopback address to listen on',
+            hint="Write /ip4/127.0.0.1/tcp/PORT; 0 takes one.",
+        )
+    return text
+
+
+def _parse_peers(text: str) -> tuple[Multiaddr, ...]:
+    addresses = tuple(dict.fromkeys(_parse_address(word) for word in text.replace(",", " ").split()))
+    if len(addresses) > MAX_PEERS or any(address.port == 0 for address in addresses):
+        raise UsageError(f"{len(addresses)} peers, of which {MAX_PEERS} are the most, each with a port")
+    return addresses
+
+
 def _parse_socket_path(text: str) -> str:
     if text and (not text.startswith("/") or "\0" in text or len(text.encode()) > MAX_SOCKET_PATH_BYTES):
         raise UsageError(f'"{text}" is no absolute path of at most {MAX_SOCKET_PATH_BYTES} bytes')
     return text
 
 
-def _setting(default: Any, parse: Callable[[str], Any], meaning: str) -> Any:
-    return field(default=default, metadata={"parse": parse, "meaning": meaning})
+def _setting(default: Any, parse: Callable[[str], Any], meaning: str, flag: str = "") -> Any:
+    """A setting; `flag` names the option that may be given many times, for a setting that is a list."""
+    return field(default=default, metadata={"parse": parse, "meaning": meaning, "flag": flag})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +120,35 @@ class NodeConfig:
     quota: int = _setting(
         0, parse_size, "most bytes that recordings may take on disk, such as `20G`; 0 sets no limit"
     )
+    hosting_quota: int = _setting(
+        0, parse_size, "most bytes to keep for others, such as `100G`; 0: as much as there is room for"
+    )
+    hosting_quota_per_owner: int = _setting(
+        0, parse_size, "most bytes to keep for one other owner; 0 sets no limit"
+    )
+    limit_up: int = _setting(
+        0, parse_size, "most bytes to send to other nodes in a second, such as `500K`; 0 sets no limit"
+    )
+    limit_down: int = _setting(
+        0, parse_size, "most bytes to receive from other nodes in a second; 0 sets no limit"
+    )
     retention: int = _setting(
         0,
         parse_duration,
         "time until a recording is erased unless it says otherwise, such as `90d`; 0 keeps it",
+    )
+    listen: str = _setting(
+        "",
+        _parse_listen,
+        "multiaddr where other nodes reach this one, such as `/ip4/127.0.0.1/tcp/4001`; port 0 takes a free"
+        " one (see `status`); empty: nowhere",
+    )
+    peers: tuple[Multiaddr, ...] = _setting(
+        (),
+        _parse_peers,
+        "multiaddrs of other nodes, each with `/p2p/PEER-ID` behind it or without; an array in the file, with"
+        " spaces between them in the environment",
+        flag="peer",
     )
     metrics_listen: str = _setting(
         "127.0.0.1:0",
@@ -152,6 +206,17 @@ def load_config(home: Home, environment: Mapping[str, str], flags: Mapping[str, 
     return NodeConfig(home=home, **values)
 
 
+def get_flag(name: str) -> str:
+    """The option that gives a setting on the command line."""
+    return "--" + (SETTINGS[name].metadata["flag"] or name.replace("_", "-"))
+
+
+def get_default(name: str) -> str:
+    """The default of a setting as it would be written; empty if it sets nothing."""
+    default = SETTINGS[name].default
+    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
 def nearest(name: str, known: list[str]) -> str:
     """A hint that names the known word nearest to an unknown one."""
     matches = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
@@ -166,9 +231,7 @@ def _collect(
     for name, value in _read_file(path).items():
         if name not in SETTINGS:
             raise UsageError(f'{path}: there is no setting "{name}"', hint=nearest(name, list(SETTINGS)))
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            raise UsageError(f"{path}: {name} must be a string or a whole number")
-        texts[name] = (str(value), f"{path}: {name}")
+        texts[name] = (_get_text(path, name, value), f"{path}: {name}")
     variables = {_PREFIX + name.upper(): name for name in SETTINGS}
     for variable in sorted(environment):
         if (
@@ -185,8 +248,17 @@ def _collect(
         texts[variables[variable]] = (environment[variable], variable)
     for name, text in flags.items():
         if text is not None:
-            texts[name] = (text, "--" + name.replace("_", "-"))
+            texts[name] = (text, get_flag(name))
     return texts
+
+
+def _get_text(path: Path, name: str, value: object) -> str:
+    """A value of the file as it would stand in the environment."""
+    if SETTINGS[name].metadata["flag"] and isinstance(value, list):
+        return " ".join(map(str, value))
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise UsageError(f"{path}: {name} must be a string or a whole number")
+    return str(value)
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -11,10 +11,13 @@ import resource
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kernel.errors import Conflict
 from kernel.grants import is_granted
+from kernel.multiaddr import parse_multiaddr
 from kernel.sealing import compute_x25519_public
 from lucid.v1.identity_pb2 import ROLE_RECORD
 from node.adapters import SystemClock, ThreadOffload
@@ -23,13 +26,18 @@ from node.config import NodeConfig, load_config
 from node.data.server import DataServer
 from node.home import Home, check_initialised, check_private, lock_home
 from node.identity.keystore import Keystore, open_keystore
+from node.identity.peer_keys import PeerKeys
 from node.identity.unlock import get_passphrase
 from node.logs import Logger, make_logger
 from node.memory import give_back, keep_buffers
 from node.metrics import MetricsServer, NodeMetrics
 from node.notify import Notifier
 from node.opening import WrapFiles, keep_files, open_home
+from node.ports import NodePorts
 from session.access import RecorderKeys
+
+if TYPE_CHECKING:
+    from node.rpc.peering import Peering
 
 SHUTDOWN_TIMEOUT_S = 60.0
 UMASK = 0o077
@@ -62,8 +70,9 @@ def run_daemon(
     check_network(config, keystore)
     log = make_logger(config.log_level, config.log_format)
     keys = get_recorder_keys(keystore, SystemClock().wall_ns() // 10**9)
+    peer_keys = PeerKeys(keystore.identity.network, keystore.device, keystore.identity.grants)
     with lock_home(home):
-        asyncio.run(serve(config, keys, log, Notifier(environment)))
+        asyncio.run(serve(config, keys, peer_keys, log, Notifier(environment)))
     return 0
 
 
@@ -118,6 +127,7 @@ def get_recorder_keys(keystore: Keystore, now_s: int) -> RecorderKeys:
 async def serve(
     config: NodeConfig,
     keys: RecorderKeys,
+    peer_keys: PeerKeys,
     log: Logger,
     notifier: Notifier,
     *,
@@ -127,7 +137,8 @@ async def serve(
 
     Args:
         config: of the node.
-        keys: of the node.
+        keys: with which it records.
+        peer_keys: with which it meets others.
         log: where it logs.
         notifier: to the service manager.
         wrap_files: see `open_home`.
@@ -140,13 +151,20 @@ async def serve(
     async with open_home(config, metrics, wrap_files=wrap_files) as opened:
         for what in opened.store.damaged:
             log.warning("damaged", what=what)
-        node = compose(keys, config, opened.ports, metrics, log)
+        peering = _make_peering(config, peer_keys, opened.ports, metrics, log)
+        node = compose(keys, config, opened.ports, metrics, log, peering)
         node.pid = os.getpid()
         await node.start()
         async with _serving(node):
             notifier.send("READY=1")
             status = await node.status()
-            log.info("ready", peer_id=status.peer_id, pid=node.pid, metrics=node.metrics_address)
+            log.info(
+                "ready",
+                peer_id=status.peer_id,
+                pid=node.pid,
+                metrics=node.metrics_address,
+                listen=status.listen,
+            )
             for problem in status.problems:
                 log.warning("problem", what=problem)
             await _run_until(stopped, node, notifier)
@@ -156,11 +174,34 @@ async def serve(
     log.info("stopped")
 
 
+def _make_peering(
+    config: NodeConfig, keys: PeerKeys, ports: NodePorts, metrics: NodeMetrics, log: Logger
+) -> "Peering":
+    # gRPC is loaded here, after the process has been hardened.
+    from node.rpc.peering import Peering
+    from node.transport.loopback import LoopbackTransport
+
+    return Peering(
+        keys,
+        LoopbackTransport(),
+        ports.clock,
+        ports.entropy,
+        ports.offload_io,
+        ports.records,
+        metrics,
+        log,
+        software=f"lucid-node {version('lucid-network')}",
+        peers=config.peers,
+    )
+
+
 @asynccontextmanager
 async def _serving(node: Node) -> AsyncIterator[None]:
     """All sockets of a node. They close in reverse order: recordings end before the control API does."""
-    # gRPC is loaded here, after the process has been hardened.
     from node.control.server import ControlServer
+    from node.rpc.chunk_servicer import make_chunk_service
+    from node.rpc.node_servicer import Standing
+    from node.rpc.witness_servicer import make_witness_service
 
     config = node.config
     async with AsyncExitStack() as stack:
@@ -171,6 +212,17 @@ async def _serving(node: Node) -> AsyncIterator[None]:
         control = ControlServer(node, config.home.control_socket)
         await control.start()
         stack.push_async_callback(control.stop)
+        await node.peering.start(
+            parse_multiaddr(config.listen) if config.listen else None,
+            lambda: Standing(
+                node.health.serving, node.hosting.holdings.held_bytes, node.hosting.count_free()
+            ),
+            [
+                make_chunk_service(node.hosting.holdings, node.hosting.heads),
+                make_witness_service(node.witnessing.witnesses),
+            ],
+        )
+        stack.push_async_callback(node.peering.stop)
         stack.push_async_callback(node.stop)
         paths = [(config.home.data_socket, False)]
         if config.record_socket:
@@ -198,7 +250,13 @@ def _make_transfer_offload() -> ThreadOffload:
 async def _run_until(stopped: asyncio.Event, node: Node, notifier: Notifier) -> None:
     """Maintains the node until it is to stop; fails if maintenance does."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(node.maintain())]
+        work = (
+            node.maintain(),
+            node.peering.book.run(),
+            node.spreading.run(),
+            node.witnessing.run(node.manager),
+        )
+        tasks = [group.create_task(each) for each in work]
         if notifier.watchdog_s:
             tasks.append(group.create_task(_show_life(node, notifier)))
         await stopped.wait()

@@ -1,4 +1,4 @@
-"""What every gRPC server of the node offers beside its services: health and reflection, so that grpcurl works."""
+"""What every gRPC server of the node offers beside its services: health, and reflection for grpcurl."""
 
 from collections.abc import Callable, Sequence
 

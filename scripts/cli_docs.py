@@ -13,7 +13,7 @@ import click
 from node.cli.errors import EXIT_CODES
 from node.cli.fields import COMMAND_FIELDS
 from node.cli.groups import root
-from node.config import SETTINGS
+from node.config import SETTINGS, get_default
 
 TARGET = Path(__file__).parents[1] / "docs" / "cli.md"
 _HEAD = """\
@@ -65,9 +65,9 @@ def describe(name: str, command: click.Command) -> Iterator[str]:
         yield "| option | meaning |\n|---|---|\n" + "\n".join(
             f"| `{_escape(option)}` | {_escape(' '.join(meaning.split()))} |" for option, meaning in rows
         )
-    for key in (name, f"{name} --resume"):
+    for key in (name, f"{name} --resume", f"{name} --remote"):
         if key in COMMAND_FIELDS:
-            title = "JSON:" if key == name else "JSON with `--resume`:"
+            title = "JSON:" if key == name else f"JSON with `{key.removeprefix(name).strip()}`:"
             fields = "\n".join(f"| `{field}` | {meaning} |" for field, meaning in COMMAND_FIELDS[key].items())
             yield f"{title}\n\n| field | meaning |\n|---|---|\n{fields}"
 
@@ -82,7 +82,7 @@ def make_document() -> str:
     codes = "\n".join(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items())
     sections.append(f"## Exit codes\n\n| code | meaning |\n|---|---|\n{codes}")
     settings = "\n".join(
-        f"| `{name}` | `LUCID_{name.upper()}` | {setting.metadata['meaning']} | `{setting.default}` |"
+        f"| `{name}` | `LUCID_{name.upper()}` | {setting.metadata['meaning']} | `{get_default(name)}` |"
         for name, setting in SETTINGS.items()
     )
     sections.append(

@@ -45,9 +45,25 @@ RECORDED: Fields = {
     "chunks": SESSION["chunks"],
     "plaintext_bytes": SESSION["plaintext_bytes"],
     "stored_bytes": SESSION["stored_bytes"],
+    "replicas": "complete copies of the whole session on nodes of others",
 }
 
-_FINDINGS = "what is wrong, an array of {`chunk`, `what`}; `chunk` is null if it concerns none"
+_FINDINGS = (
+    "what is wrong, an array of {`chunk`, `what`, `healed`}; `chunk` is null if it concerns none;"
+    " `healed`: it was brought back from a peer"
+)
+
+PEER: Fields = {
+    "peer_id": "ID of the node; empty while nobody was met at the address",
+    "owner_id": "Ed25519 public key of its owner, in hexadecimal; empty while nobody was met",
+    "address": "multiaddr where it was reached last, or says that it listens",
+    "connected": "can it be called now?",
+    "last_seen": "time at which it answered last; null: never",
+    "latency_ms": "round trip of the last call; null if there was none",
+    "software": "name and version of its software",
+    "protocol": "version of the protocol between both; 0 while it is not known",
+    "trouble": "why it is not connected; empty if it is",
+}
 
 COMMAND_FIELDS: dict[str, Fields] = {
     "init": {
@@ -82,6 +98,12 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "sessions_interrupted": "sessions that wait for `session recover`",
         "sessions_complete": "complete sessions",
         "metrics_address": "loopback address that serves metrics",
+        "replicas_wanted": "copies of single chunks that other nodes are to hold; 0 without peers",
+        "replicas_held": "copies of single chunks that other nodes hold",
+        "listen": "multiaddr where other nodes reach this one, its ID included; empty: nowhere",
+        "peers_connected": "peers that can be called now",
+        "peers_known": "peers that are known, and configured addresses where nobody was met yet",
+        "held_bytes": "bytes of chunks that are held for others; part of `blob_bytes`",
     },
     "doctor": {
         "home": "where the node lives",
@@ -115,6 +137,13 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "sealed": "true if chunks were checked against what was signed, but no key of this node opens them",
         "findings": _FINDINGS,
     },
+    "session verify --remote": {
+        "session_id": SESSION["session_id"],
+        "valid": "did every holder that was asked show what it is to hold?",
+        "leaves": "stretches of 4 KiB that were shown and are right",
+        "holders": "holders that were asked",
+        "findings": _FINDINGS,
+    },
     "session get": {
         "session_id": SESSION["session_id"],
         "output": "path that was written",
@@ -126,6 +155,15 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "output": "path that was written",
         "plaintext_bytes": "bytes that were written",
         "findings": _FINDINGS,
+    },
+    "replicas": {
+        "session_id": SESSION["session_id"],
+        "wanted": "how many copies of each chunk there are to be",
+        "held": "copies of single chunks that other nodes hold",
+        "pending": "copies of single chunks that are missing",
+        "replicas": "an array of {`chunk`, `replica`, `peer_id`, `held`, `stored`, `audited`, `until`,"
+        " `trouble`}: when the holder stored it, when it passed an audit last, when its lease ends,"
+        " what is wrong",
     },
     "session recover": {"finalized": "an array of the sessions that were finalized, as in `session list`"},
     "session recover --resume": RECORDED,
@@ -156,6 +194,13 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "recording": "what `--recording` found, in words; null without it",
         "proven": "what is proven, an array of sentences",
         "not_proven": "what is not, an array of sentences",
+    },
+    "peers": {"peers": "an array of {" + ", ".join(f"`{name}`" for name in PEER) + "}; see `ping`"},
+    "ping": PEER | {"round_trip_ms": "time that the call took; null if there was no answer"},
+    "grpc-token": {
+        "header": "metadata to send with every call: name, colon, base64 of the token",
+        "address": "host and port where to call",
+        "token_ttl_s": "seconds that the token holds",
     },
 }
 """Fields by command. `run`, `session play` and `completion` print no JSON document."""

@@ -15,6 +15,7 @@ COMMANDS: "Table" = {
         "install": ("node.cli.service", "Install a systemd unit that runs the node."),
         "uninstall": ("node.cli.service", "Remove the systemd unit."),
     },
+    "replicas": ("node.cli.replicas", "Show which nodes hold copies of a recording."),
     "session": {
         "record": ("node.cli.session_record", "Record a file, a directory, standard input or a terminal."),
         "list": ("node.cli.session_list", "List sessions."),
@@ -30,6 +31,9 @@ COMMANDS: "Table" = {
         "release": ("node.cli.session_hold", "End the legal hold of a session."),
     },
     "verify": {"bundle": ("node.cli.verify_bundle", "Check a proof bundle, offline.")},
+    "peers": ("node.cli.peers", "List the peers of this node."),
+    "ping": ("node.cli.ping", "Call a peer and tell how long it takes."),
+    "grpc-token": ("node.cli.grpc_token", "Print a header with which grpcurl may call this node."),
     "completion": ("node.cli.completion", "Print the completion script of a shell."),
 }
 """Commands by name: module and one line of help; groups are tables themselves. A module calls its command
@@ -63,7 +67,7 @@ class LazyGroup(click.Group):
             return None
         if isinstance(entry, dict):
             return LazyGroup(cmd_name, dict(entry), GROUP_HELP[cmd_name])
-        command = getattr(import_module(entry[0]), f"{cmd_name}_command")
+        command = getattr(import_module(entry[0]), f"{cmd_name.replace('-', '_')}_command")
         if not isinstance(command, click.Command):
             raise TypeError(f"{entry[0]} has no command {cmd_name}")
         command.help = command.short_help = entry[1]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from node.cli.options import command
-from node.config import SETTINGS
+from node.config import SETTINGS, get_default, get_flag
 
 if TYPE_CHECKING:
     from node.home import Home
@@ -15,11 +15,26 @@ if TYPE_CHECKING:
 
 def _add_settings(function: Any) -> Any:
     for name, setting in reversed(SETTINGS.items()):
-        flag = "--" + name.replace("_", "-")
-        shown = "" if setting.default == "" else f" [default: {setting.default}]"
+        default = get_default(name)
+        shown = f" [default: {default}]" if default else ""
         meaning = setting.metadata["meaning"].replace("`", "")
-        function = click.option(flag, name, metavar="VALUE", help=meaning + shown)(function)
+        add = click.option(
+            get_flag(name),
+            name,
+            metavar="VALUE",
+            multiple=bool(setting.metadata["flag"]),
+            callback=_join,
+            help=meaning + shown,
+        )
+        function = add(function)
     return function
+
+
+def _join(
+    _context: click.Context, _parameter: click.Parameter, value: str | tuple[str, ...] | None
+) -> str | None:
+    """One text of an option that was given many times; None if it was not given."""
+    return (" ".join(value) or None) if isinstance(value, tuple) else value
 
 
 @command("run")

@@ -1,7 +1,7 @@
 """Everybody this node has met: table `peers`, and the newest grant list of every owner.
 
-A record is checked here, because a device that shows an old grant list may have been retired meanwhile: of all
-lists of an owner the one with the highest sequence counts.
+A record is checked here, because a device that shows an old grant list may have been retired meanwhile: of
+all lists of an owner the one with the highest sequence counts.
 """
 
 from collections.abc import Sequence

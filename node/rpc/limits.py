@@ -1,8 +1,8 @@
 """What each call between nodes may take, in one table; a test compares it with the descriptors.
 
-A method that has no row here is not served. Deadlines hold on both sides; so does `idle_s`, for the side that
-waits for the next message of a stream. Rates are those of a token bucket per caller: a peer, wherever it calls
-from, or, for strangers, a connection.
+A method that has no row here is not served. Deadlines hold on both sides; so does `idle_s`, for the side
+that waits for the next message of a stream. Rates are those of a token bucket per caller: a peer, wherever it
+calls from, or, for strangers, a connection.
 """
 
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ METHODS: dict[str, RpcLimit] = {
     _CHUNK + "HasChunks": RpcLimit(Who.PEER, 40 * KIB, 20, 100, 15),
     _CHUNK + "AuditChunk": RpcLimit(Who.PEER, 256, 100, 500, 15),
     _CHUNK + "ReleaseChunk": RpcLimit(Who.PEER, 1 * KIB, 200, 2000, 30),
-    _CHUNK + "PutHead": RpcLimit(Who.PEER, 64 * KIB, 5, 50, 30),
+    _CHUNK + "PutHead": RpcLimit(Who.PEER, 66 * KIB, 5, 50, 30),
     _CHUNK + "GetHead": RpcLimit(Who.PEER, 256, 5, 50, 15),
     _WITNESS + "Attest": RpcLimit(Who.PEER, 8 * KIB, 50, 500, 15),
     _WITNESS + "GetAttested": RpcLimit(Who.PEER, 256, 50, 500, 15),

@@ -1,7 +1,7 @@
 """Nodes on one machine: TCP on loopback addresses, and nothing else.
 
 The bounds here hold for a connection before anybody has said who he is: how many there may be, how long one
-may be silent, how large a message and its headers may be. What a call may take stands in `node/rpc/limits.py`.
+may be silent, how large a message and its headers may be. What a call may take: `node/rpc/limits.py`.
 """
 
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ class LoopbackTransport:
             interceptors=list(interceptors), options=_SERVER, maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS
         )
         try:
-            port = server.add_insecure_port(_get_target(address))
+            port = server.add_insecure_port(_get_endpoint(address))
         except RuntimeError as error:
             raise Conflict(
                 f"port {address.port} of {address.host} cannot be listened on: it is taken, or not allowed",
@@ -75,7 +75,12 @@ def _check_loopback(address: Multiaddr) -> None:
 
 
 def _get_target(address: Multiaddr) -> str:
-    """The address as gRPC writes it; its scheme keeps name resolution out."""
+    """The address as gRPC dials it; its scheme keeps name resolution out."""
     if address.kind == "ip6":
         return f"ipv6:%5B{address.host}%5D:{address.port}"
     return f"ipv4:{address.host}:{address.port}"
+
+
+def _get_endpoint(address: Multiaddr) -> str:
+    """The address as gRPC listens on it."""
+    return f"[{address.host}]:{address.port}" if address.kind == "ip6" else f"{address.host}:{address.port}"

@@ -10,7 +10,7 @@ from kernel.sealing import compute_x25519_public
 from kernel.signing import SigningKey
 from lucid.v1 import control_pb2, identity_pb2, session_pb2
 from session.access import RecorderKeys
-from session.ports import NO_WITNESSES, SessionPorts, Witnesses
+from session.ports import NO_FETCH, NO_WITNESSES, Fetch, SessionPorts, Witnesses
 from session.preset import SessionPreset
 from session.recording_request import RecordingRequest
 from session.session_manager import SessionManager
@@ -139,6 +139,8 @@ class World:
         )
         self.preset = SessionPreset(chunk_bytes=chunk_bytes)
         self.witnesses: Witnesses = NO_WITNESSES
+        self.fetch: Fetch = NO_FETCH
+        self.changed: list[bytes] = []
         self.ports: SessionPorts
         self.manager: SessionManager
 
@@ -152,7 +154,9 @@ class World:
             self.records,
             await FileBlobs.open(self.files, offload, quota),
             await FileJournal.open(self.files, offload, quota, reserved=SMALL_FACTS),
-            witnesses=self.witnesses,
+            self.fetch,
+            self.changed.append,
+            self.witnesses,
         )
         self.manager = SessionManager(self.ports, self.keys, self.preset)
         await self.manager.start()

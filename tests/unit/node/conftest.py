@@ -12,19 +12,26 @@ from pathlib import Path
 import pytest
 
 from dht import tables as dht_tables
+from dht.ports import Peers
 from kernel.domains import NETWORKS
+from kernel.grants import sign_grant_list
+from kernel.keys import DeviceKeys, OwnerKeys
 from kernel.sealing import compute_x25519_public
 from kernel.signing import SigningKey
 from lucid.v1 import data_pb2, session_pb2
+from lucid.v1.identity_pb2 import ROLE_READ, ROLE_RECORD, ROLE_WORK, Grant
 from node.adapters import SystemClock, SystemEntropy, ThreadOffload
 from node.compose import Node, compose
-from node.config import load_config
+from node.config import NodeConfig, load_config
 from node.data.server import DataServer
 from node.home import Home
-from node.logs import make_logger
+from node.identity.peer_keys import PeerKeys
+from node.logs import Logger, make_logger
 from node.memory import give_back
 from node.metrics import MeteredFiles, NodeMetrics, WorkMeter
 from node.ports import NodePorts, Usage
+from node.rpc.peering import Peering
+from node.transport.loopback import LoopbackTransport
 from session import tables
 from session.access import RecorderKeys
 from storage.blobs import FileBlobs
@@ -59,6 +66,31 @@ class Bench:
     usage: dict[str, int] = field(default_factory=lambda: {"free": FREE_BYTES})
 
 
+def build_peering(config: NodeConfig, ports: NodePorts, metrics: NodeMetrics, log: Logger) -> Peering:
+    """The side of a node that others see; its owner's only device."""
+    owner, device = OwnerKeys.from_root(b"o" * 32), DeviceKeys(SigningKey.from_seed(b"d" * 32), b"b" * 32)
+    grant = Grant(device=device.identity.public_key, roles=[ROLE_RECORD, ROLE_READ, ROLE_WORK])
+    seal = compute_x25519_public(owner.seal(0))
+    grants = sign_grant_list(owner.identity, NETWORKS["dev"], 1, [grant], 0, seal)
+    return Peering(
+        PeerKeys(NETWORKS["dev"], device, grants),
+        LoopbackTransport(),
+        ports.clock,
+        ports.entropy,
+        ports.offload_io,
+        ports.records,
+        metrics,
+        log,
+        software="lucid-node test",
+        peers=config.peers,
+    )
+
+
+@pytest.fixture
+def make_peering() -> Callable[..., Peering]:
+    return build_peering
+
+
 MakeBench = Callable[..., Awaitable[Bench]]
 
 
@@ -71,10 +103,10 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.fixture
 async def make_bench(home: Home) -> AsyncIterator[MakeBench]:
-    """Makes nodes; flags are settings as on the command line."""
+    """Makes nodes; flags are settings as on the command line; `peers` are whom it knows."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def make(**flags: str) -> Bench:
+        async def make(peers: Peers | None = None, **flags: str) -> Bench:
             config = load_config(home, {}, flags)
             rng = SeededRng()
             faults = Faults(rng)
@@ -91,7 +123,7 @@ async def make_bench(home: Home) -> AsyncIterator[MakeBench]:
                 return Usage(blobs.used_bytes(), journal.used_bytes(), records.size_bytes(), usage["free"])
 
             ports = NodePorts(
-                SystemClock(), SystemEntropy(), offload, offload, records, blobs, journal, measure
+                SystemClock(), SystemEntropy(), offload, offload, records, blobs, journal, measure, rng
             )
             private = b"p" * 32
             public = compute_x25519_public(private)
@@ -105,7 +137,9 @@ async def make_bench(home: Home) -> AsyncIterator[MakeBench]:
                 grants=sign_grants(device.public_key, public),
             )
             log = io.StringIO()
-            node = compose(keys, config, ports, metrics, make_logger("debug", "json", log))
+            logger = make_logger("debug", "json", log)
+            peering = build_peering(config, ports, metrics, logger)
+            node = compose(keys, config, ports, metrics, logger, peering, peers)
             await node.start()
             stack.push_async_callback(node.stop)
             return Bench(home, node, memory, faults, log, usage)

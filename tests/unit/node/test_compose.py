@@ -25,16 +25,17 @@ class Untouched:
         raise AssertionError(f"{name} was used")
 
 
-def test_composing_touches_nothing(home: Home) -> None:
+def test_composing_touches_nothing(home: Home, make_peering: Any) -> None:
     world: Any = Untouched()
-    ports = NodePorts(world, world, world, world, world, world, world, world)
+    ports = NodePorts(world, world, world, world, world, world, world, world, world)
     public = compute_x25519_public(b"p" * 32)
     keys = RecorderKeys(NETWORKS["dev"], SigningKey.from_seed(b"d" * 32), b"o" * 32, public, {})
     before = threading.active_count()
-    nodes = [
-        compose(keys, load_config(home, {}, {}), ports, NodeMetrics(), make_logger("info", "json"))
-        for _ in range(2)
-    ]
+    config, log = load_config(home, {}, {"peers": "/ip4/127.0.0.1/tcp/4001"}), make_logger("info", "json")
+    nodes = []
+    for _ in range(2):
+        metrics = NodeMetrics()
+        nodes.append(compose(keys, config, ports, metrics, log, make_peering(config, ports, metrics, log)))
     assert threading.active_count() == before
     assert nodes[0].metrics.registry is not nodes[1].metrics.registry
     assert list(home.root.iterdir()) == []

@@ -1,8 +1,11 @@
 import pytest
 
 from kernel.errors import UsageError
-from node.config import SETTINGS, load_config
+from node.config import SETTINGS, get_default, load_config
 from node.home import Home
+
+PEER_ID = "12D3KooWGvkQVRi3BQxSocaVi1u5T3hggVn3zJGexxZ6gTPQcJLX"
+ONION = "hnvcppgow2sc2yvdvdicu3ynonsteflxdxrehjr2ybekdc2z3iu63yid"
 
 
 def test_defaults(home: Home) -> None:
@@ -81,7 +84,35 @@ def test_a_bad_flag_is_named_as_one(home: Home) -> None:
 
 
 def test_every_setting_has_a_meaning_and_a_sound_default(home: Home) -> None:
-    for setting in SETTINGS.values():
+    for name, setting in SETTINGS.items():
         assert setting.metadata["meaning"]
         if setting.default != "":
-            assert setting.metadata["parse"](str(setting.default)) == setting.default
+            assert setting.metadata["parse"](get_default(name)) == setting.default
+
+
+def test_peers_come_from_file_environment_and_flags(home: Home) -> None:
+    first, second = "/ip4/127.0.0.1/tcp/4001", "/ip6/::1/tcp/4002"
+    home.config.write_text(f'peers = ["{first}", "{second}"]\nlisten = "{first}"\n')
+    config = load_config(home, {}, {})
+    assert [str(address) for address in config.peers] == [first, second]
+    assert str(config.listen) == first
+    config = load_config(home, {"LUCID_PEERS": f"{second}, {second}"}, {"listen": "/ip6/::1/tcp/0"})
+    assert [str(address) for address in config.peers] == [second]
+    assert str(config.listen) == "/ip6/::1/tcp/0"
+    assert load_config(home, {"LUCID_LISTEN": ""}, {}).listen == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"listen": "/ip4/10.0.0.1/tcp/1"}, "--listen.*no loopback address"),
+        ({"listen": f"/onion3/{ONION}:1"}, "no loopback address to listen on"),
+        ({"listen": f"/ip4/127.0.0.1/tcp/1/p2p/{PEER_ID}"}, "no loopback address to listen on"),
+        ({"peers": "127.0.0.1:4001"}, "--peer.*no address of a node"),
+        ({"peers": "/ip4/127.0.0.1/tcp/0"}, "each with a port"),
+        ({"peers": " ".join(f"/ip4/127.0.0.1/tcp/{port}" for port in range(1, 66))}, "65 peers"),
+    ],
+)
+def test_addresses_that_no_node_may_have_are_refused(home: Home, flags: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_config(home, {}, flags)

@@ -1,0 +1,155 @@
+"""One address, and the effort to stay connected with the node behind it."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+
+import grpc
+
+from kernel.errors import LucidError
+from kernel.multiaddr import Multiaddr
+from kernel.ports import Clock, Entropy
+from node.ports import Transport
+from node.rpc.greeting import Greeted, Greeter
+from node.rpc.peer import RpcPeer
+
+PING_EVERY_S = 30.0
+FIRST_RETRY_S = 0.5
+LONGEST_RETRY_S = 60.0
+RENEW_AT = 0.75
+"""Share of a token's time after which the handshake is done anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkPorts:
+    """What links work over.
+
+    Attributes:
+        transport: dials.
+        greeter: does the handshake.
+        clock: time.
+        entropy: jitter.
+        on_met: learns of every handshake: the link, and what the peer proved.
+        on_changed: learns that a link is up or down.
+        on_seen: learns that a peer answered.
+    """
+
+    transport: Transport
+    greeter: Greeter
+    clock: Clock
+    entropy: Entropy
+    on_met: "Callable[[Link, Greeted], Awaitable[None]]"
+    on_changed: "Callable[[Link], None]"
+    on_seen: Callable[[bytes], Awaitable[None]]
+
+
+class Link:
+    """Keeps one authenticated connection.
+
+    Attributes:
+        address: that is dialled.
+        is_configured: the owner named it.
+        peer: the peer, while it is connected.
+        device: who must answer there, or answered last; None if nobody did.
+        version: of the protocol; 0 before anybody answered.
+        trouble: why it is not connected; empty while it is.
+        latency_ns: round trip of the last ping; 0 if there was none.
+    """
+
+    def __init__(self, ports: LinkPorts, address: Multiaddr, *, is_configured: bool) -> None:
+        self.address = address
+        self.is_configured = is_configured
+        self.peer: RpcPeer | None = None
+        self.device = address.device
+        self.version = 0
+        self.trouble = "not tried yet"
+        self.latency_ns = 0
+        self._ports = ports
+        self._failures = 0
+        self._wake = asyncio.Event()
+        self._attempt = asyncio.Event()
+
+    async def run(self, max_failures: int | None = None) -> None:
+        """Connects, and connects again, until it is cancelled, or after so many failures in a row."""
+        while max_failures is None or self._failures < max_failures:
+            try:
+                await self._stay_connected()
+            except LucidError as error:
+                self.trouble = str(error)
+            self._failures += 1
+            self._end_attempt()
+            self._wake.clear()
+            await self._wait(self._compute_delay())
+
+    def retry(self) -> None:
+        """Lets the next attempt, or ping, come at once."""
+        self._wake.set()
+
+    async def try_now(self) -> None:
+        """Tries at once; returns when an attempt has worked or failed."""
+        attempt = self._attempt
+        if self.peer is None:
+            self.retry()
+            await attempt.wait()
+
+    async def _stay_connected(self) -> None:
+        channel = self._ports.transport.dial(self.address)
+        try:
+            greeted, renew_ns = await self._greet(channel)
+            identity = greeted.presentation.identity
+            peer = RpcPeer(channel, identity, greeted.token, self._ports.clock, self.retry)
+            self.latency_ns = await peer.ping()
+            with self._shown(peer):
+                while True:
+                    await self._wait(PING_EVERY_S)
+                    if self._ports.clock.monotonic_ns() >= renew_ns:
+                        greeted, renew_ns = await self._greet(channel)
+                        if greeted.presentation.identity != identity:
+                            self.trouble = "it has changed its keys; it is greeted anew"
+                            return
+                        peer.set_token(greeted.token)
+                    self.latency_ns = await peer.ping()
+                    await self._ports.on_seen(identity.device)
+        finally:
+            await channel.close()
+
+    async def _greet(self, channel: grpc.aio.Channel) -> tuple[Greeted, int]:
+        """A handshake, and the monotonic time at which to do the next one."""
+        greeted = await self._ports.greeter.greet(channel, self.address)
+        self.device, self.version = greeted.presentation.identity.device, greeted.version
+        await self._ports.on_met(self, greeted)
+        return greeted, self._ports.clock.monotonic_ns() + int(greeted.token_ttl_s * RENEW_AT * 1e9)
+
+    @contextlib.contextmanager
+    def _shown(self, peer: RpcPeer) -> Iterator[None]:
+        """Lets others find the peer."""
+        self.peer, self.trouble, self._failures = peer, "", 0
+        self._end_attempt()
+        self._ports.on_changed(self)
+        try:
+            yield
+        finally:
+            self.peer, self.trouble = None, self.trouble or "the connection was lost"
+            self._ports.on_changed(self)
+
+    def _end_attempt(self) -> None:
+        self._attempt.set()
+        self._attempt = asyncio.Event()
+
+    def _compute_delay(self) -> float:
+        """Doubles with every failure; half of it is chance, so that many do not come at the same time."""
+        longest_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(self._failures - 1, 16))
+        return longest_s * (0.5 + self._ports.entropy.draw(1)[0] / 512)
+
+    async def _wait(self, seconds: float) -> None:
+        """Returns after `seconds`, or when `retry` is called."""
+        sleeping = asyncio.create_task(self._ports.clock.sleep(seconds))
+        sleeping.add_done_callback(lambda _: self._wake.set())
+        try:
+            await self._wake.wait()
+        finally:
+            sleeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sleeping
+            self._wake.clear()

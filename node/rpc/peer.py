@@ -1,0 +1,162 @@
+"""An authenticated peer, as the rooms below see it: plain calls that raise the errors of the house."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+import grpc
+
+from dht.ports import PeerIdentity
+from kernel.errors import Locked, LucidError, PeerFault, Unavailable
+from kernel.peer_id import encode_peer_id
+from kernel.ports import Clock
+from lucid.v1 import (
+    chunk_pb2,
+    chunk_pb2_grpc,
+    node_pb2,
+    node_pb2_grpc,
+    witness_pb2,
+    witness_pb2_grpc,
+)
+from node.rpc.call_errors import decode_peer_error
+from node.rpc.limits import METHODS
+from node.rpc.tokens import METADATA_KEY
+
+T = TypeVar("T")
+_PING = b"lucid-node ping"
+
+
+class RpcPeer:
+    """`dht.ports.Peer` over one channel. Its deadlines are those of the table of limits."""
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        identity: PeerIdentity,
+        token: bytes,
+        clock: Clock,
+        on_lost: Callable[[], None],
+    ) -> None:
+        """`on_lost` is called when the peer cannot be reached, or no longer knows the token."""
+        self._identity = identity
+        self._name = f"peer {encode_peer_id(identity.device)}"
+        self._clock = clock
+        self._on_lost = on_lost
+        self._node = node_pb2_grpc.NodeServiceStub(channel)
+        self._chunk = chunk_pb2_grpc.ChunkServiceStub(channel)
+        self._witness = witness_pb2_grpc.WitnessServiceStub(channel)
+        self.set_token(token)
+
+    @property
+    def identity(self) -> PeerIdentity:
+        """See `dht.ports.Peer`."""
+        return self._identity
+
+    def set_token(self, token: bytes) -> None:
+        """Takes the token of a later handshake."""
+        self._metadata = ((METADATA_KEY, token),)
+
+    async def ping(self) -> int:
+        """Nanoseconds that a round trip takes."""
+        started_ns = self._clock.monotonic_ns()
+        request = node_pb2.PingRequest(payload=_PING)
+        response = await self._call("lucid.v1.NodeService/Ping", self._node.Ping, request)
+        if response.payload != _PING:
+            raise PeerFault(f"{self._name} answered a ping with something else")
+        return self._clock.monotonic_ns() - started_ns
+
+    async def get_info(self) -> node_pb2.GetInfoResponse:
+        """How the peer is doing, by its own word."""
+        return await self._call("lucid.v1.NodeService/GetInfo", self._node.GetInfo, node_pb2.GetInfoRequest())
+
+    async def put_chunk(
+        self, requests: AsyncIterator[chunk_pb2.PutChunkRequest]
+    ) -> AsyncIterator[chunk_pb2.PutChunkResponse]:
+        """See `dht.ports.Peer`."""
+        failures: list[LucidError] = []
+
+        async def feed() -> AsyncIterator[chunk_pb2.PutChunkRequest]:
+            try:
+                async for request in requests:
+                    yield request
+            except LucidError as error:
+                failures.append(error)
+                call.cancel()
+
+        limit = METHODS["lucid.v1.ChunkService/PutChunk"]
+        call = self._chunk.PutChunk(feed(), timeout=limit.deadline_s, metadata=self._metadata)
+        try:
+            async for response in self._iterate(call, None):
+                yield response
+        except asyncio.CancelledError:
+            if failures:
+                raise failures[0] from None
+            raise
+
+    async def get_chunk(
+        self, request: chunk_pb2.GetChunkRequest
+    ) -> AsyncIterator[chunk_pb2.GetChunkResponse]:
+        """See `dht.ports.Peer`."""
+        limit = METHODS["lucid.v1.ChunkService/GetChunk"]
+        call = self._chunk.GetChunk(request, timeout=limit.deadline_s, metadata=self._metadata)
+        async for response in self._iterate(call, limit.idle_s):
+            yield response
+
+    async def has_chunks(self, request: chunk_pb2.HasChunksRequest) -> chunk_pb2.HasChunksResponse:
+        """See `dht.ports.Peer`."""
+        return await self._call("lucid.v1.ChunkService/HasChunks", self._chunk.HasChunks, request)
+
+    async def audit_chunk(self, request: chunk_pb2.AuditChunkRequest) -> chunk_pb2.AuditChunkResponse:
+        """See `dht.ports.Peer`."""
+        return await self._call("lucid.v1.ChunkService/AuditChunk", self._chunk.AuditChunk, request)
+
+    async def release_chunk(self, request: chunk_pb2.ReleaseChunkRequest) -> chunk_pb2.ReleaseChunkResponse:
+        """See `dht.ports.Peer`."""
+        return await self._call("lucid.v1.ChunkService/ReleaseChunk", self._chunk.ReleaseChunk, request)
+
+    async def put_head(self, request: chunk_pb2.PutHeadRequest) -> chunk_pb2.PutHeadResponse:
+        """See `dht.ports.Peer`."""
+        return await self._call("lucid.v1.ChunkService/PutHead", self._chunk.PutHead, request)
+
+    async def get_head(self, request: chunk_pb2.GetHeadRequest) -> chunk_pb2.GetHeadResponse:
+        """See `dht.ports.Peer`."""
+        return await self._call("lucid.v1.ChunkService/GetHead", self._chunk.GetHead, request)
+
+    async def attest(self, request: witness_pb2.AttestRequest) -> witness_pb2.AttestResponse:
+        """See `dht.ports.Peer`."""
+        return await self._call("lucid.v1.WitnessService/Attest", self._witness.Attest, request)
+
+    async def get_attested(self, request: witness_pb2.GetAttestedRequest) -> witness_pb2.GetAttestedResponse:
+        """See `dht.ports.Peer`."""
+        return await self._call("lucid.v1.WitnessService/GetAttested", self._witness.GetAttested, request)
+
+    async def _call(self, name: str, method: Callable[..., Awaitable[T]], request: Any) -> T:
+        try:
+            return await method(request, timeout=METHODS[name].deadline_s, metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            raise self._decode(error) from error
+
+    async def _iterate(self, call: Any, idle_s: float | None) -> AsyncIterator[Any]:
+        """Messages of a stream; a silence of more than `idle_s` ends it."""
+        try:
+            while True:
+                async with asyncio.timeout(idle_s):
+                    message = await call.read()
+                if message is grpc.aio.EOF:
+                    return
+                yield message
+        except TimeoutError:
+            raise Unavailable(f"{self._name} has sent nothing for {idle_s} s") from None
+        except grpc.aio.AioRpcError as error:
+            raise self._decode(error) from error
+        finally:
+            call.cancel()
+
+    def _decode(self, error: grpc.aio.AioRpcError) -> LucidError:
+        decoded = decode_peer_error(error, self._name)
+        if isinstance(decoded, Locked):
+            self._on_lost()
+            return Unavailable(f"{self._name} does not know this node any more; it is greeted again")
+        if error.code() == grpc.StatusCode.UNAVAILABLE and not error.trailing_metadata():
+            self._on_lost()
+        return decoded

@@ -1,0 +1,126 @@
+"""Everything of a node that concerns other nodes, put together: who it is to them, its server, its links."""
+
+from collections.abc import Callable, Sequence
+
+import grpc
+
+from dht.ports import PeerIdentity
+from kernel.multiaddr import Multiaddr
+from kernel.ports import Clock, Entropy, Offload, Records
+from kernel.sealing import compute_x25519_public
+from lucid.v1 import node_pb2, node_pb2_grpc
+from node.identity.peer_keys import PeerKeys
+from node.logs import Logger
+from node.metrics import NodeMetrics
+from node.ports import Transport
+from node.rpc.acquaintances import Acquaintances
+from node.rpc.greeting import Greeter
+from node.rpc.interceptor import PeerInterceptor
+from node.rpc.node_servicer import NodeServicer, Standing
+from node.rpc.peer_book import PeerBook
+from node.rpc.presenter import Presenter
+from node.rpc.server import PeerServer, Service
+from node.rpc.tokens import TOKEN_TTL_S, Caller, Tokens
+
+NODE_SERVICE = node_pb2.DESCRIPTOR.services_by_name["NodeService"].full_name
+
+
+class Peering:
+    """The side of a node that others see.
+
+    Attributes:
+        keys: with which it presents itself.
+        book: its peers.
+        address: where it listens, with its ID; None if nowhere.
+    """
+
+    def __init__(
+        self,
+        keys: PeerKeys,
+        transport: Transport,
+        clock: Clock,
+        entropy: Entropy,
+        offload: Offload,
+        records: Records,
+        metrics: NodeMetrics,
+        log: Logger,
+        *,
+        software: str,
+        peers: Sequence[Multiaddr] = (),
+    ) -> None:
+        """`offload` loads libp2p; `peers` are the addresses that the owner configured."""
+        self.keys = keys
+        self.address: Multiaddr | None = None
+        self._transport = transport
+        self._clock = clock
+        self._entropy = entropy
+        self._metrics = metrics
+        self._log = log
+        self._tokens = Tokens(clock, entropy)
+        self._presenter = Presenter(keys, clock, offload, software)
+        device = keys.device.identity.public_key
+        self._acquaintances = Acquaintances(records, clock, keys.network, device)
+        greeter = Greeter(self._presenter, self._acquaintances, entropy)
+        self.book = PeerBook(self._acquaintances, greeter, transport, clock, entropy, log, peers)
+        self._server: PeerServer | None = None
+
+    @property
+    def identity(self) -> PeerIdentity:
+        """This node, as others see it."""
+        device = self.keys.device
+        box = compute_x25519_public(device.box)
+        return PeerIdentity(device.identity.public_key, self.keys.grants.public_key, box)
+
+    def load(self) -> list[str]:
+        """Reads what is known of peers; returns what is wrong with it, in words."""
+        return self._acquaintances.load()
+
+    async def start(
+        self,
+        listen: Multiaddr | None,
+        get_standing: Callable[[], Standing],
+        services: Sequence[Service] = (),
+    ) -> None:
+        """Begins to serve, if there is an address to listen on.
+
+        Args:
+            listen: the address; port 0 takes a free one.
+            get_standing: what peers are told of the node.
+            services: what is served beside `NodeService`.
+
+        Raises:
+            UsageError: nothing listens on such an address.
+            Conflict: the port is taken.
+        """
+        if listen is None:
+            return
+        interceptor = PeerInterceptor(self._tokens, self._clock, self._metrics, self._log)
+        server = PeerServer(self._transport, interceptor, self._clock, lambda: get_standing().serving)
+        place = server.bind(listen)
+        await self._presenter.prepare()
+        self._presenter.set_addresses((place,))
+        servicer = NodeServicer(
+            self._presenter,
+            self._acquaintances,
+            self._tokens,
+            self._clock,
+            self._entropy,
+            get_standing,
+            self.book.on_visited,
+        )
+
+        def add(grpc_server: grpc.aio.Server) -> None:
+            node_pb2_grpc.add_NodeServiceServicer_to_server(servicer, grpc_server)
+
+        await server.start([Service(NODE_SERVICE, add), *services])
+        self._server = server
+        self.address = Multiaddr(place.kind, place.host, place.port, self.keys.device.identity.public_key)
+
+    async def stop(self) -> None:
+        """Stops serving."""
+        if self._server is not None:
+            await self._server.stop()
+
+    def make_owner_token(self) -> tuple[bytes, int]:
+        """A token with which the owner of this node calls its peer server, and the seconds that it holds."""
+        return self._tokens.issue(Caller(self.identity, is_owner=True)), TOKEN_TTL_S
