@@ -25,6 +25,7 @@ from lucid.v1 import identity_pb2, session_pb2
 
 _TAG = b"witness"
 _MAX_ASKED = 16
+_LOOK_EVERY_S = 0.1
 
 OnTrouble = Callable[[bytes, bytes, LucidError], None]
 """Called with session ID, witness and what went wrong with it."""
@@ -58,8 +59,22 @@ class Attester:
         network: Network,
         on_trouble: OnTrouble,
         preset: WitnessPreset | None = None,
+        *,
+        expects_peers: bool = False,
     ) -> None:
-        """`device`: Ed25519 key of this node, which signs the checkpoints."""
+        """See the class.
+
+        Args:
+            clock: wall and monotonic time.
+            records: keep the attestations.
+            peers: of this node.
+            checkpoints: of its recordings.
+            device: Ed25519 key of this node, which signs the checkpoints.
+            network: where signatures count.
+            on_trouble: is told what goes wrong with a witness.
+            preset: parameters.
+            expects_peers: peers are configured; they may not have been met yet.
+        """
         self._clock = clock
         self._records = records
         self._peers = peers
@@ -68,8 +83,14 @@ class Attester:
         self._network = network
         self._on_trouble = on_trouble
         self._preset = preset or WitnessPreset()
+        self._expects_peers = expects_peers
+        self._meet_until_ns = 0
         self._changed: dict[bytes, None] = {}
         self._lacking: dict[bytes, None] = {}
+
+    def begin(self) -> None:
+        """The node starts: for a moment, peers that are not connected may just be on their way."""
+        self._meet_until_ns = self._clock.monotonic_ns() + round(self._preset.meet_s * 1e9)
 
     def on_changed(self, session_id: bytes) -> None:
         """Takes note that a session may have a new checkpoint; returns at once."""
@@ -190,12 +211,13 @@ class Attester:
             count: how many checkpoints this store has; the next one would be number `count`.
 
         Raises:
-            Unavailable: no witness answers, although some are known.
+            Unavailable: no witness answers, although some are known, or expected.
         """
-        known = choose_witnesses(self._peers.known(), session_id, self._preset.witnesses)
-        devices = dict.fromkeys(identity.device for identity in known)
-        devices |= dict.fromkeys(witness for _, witness, _ in self._scan(session_id))
+        await self._let_peers_come(session_id)
+        devices = self._list_witnesses(session_id)
         if not devices:
+            if self._expects_peers:
+                raise Unavailable("none of the peers was ever met")
             return None
         found: dict[bytes, Seen | None] = {}
 
@@ -207,7 +229,7 @@ class Attester:
 
         try:
             async with asyncio.timeout(self._preset.answer_s), asyncio.TaskGroup() as group:
-                for witness in list(devices)[:_MAX_ASKED]:
+                for witness in devices:
                     peer = self._peers.find(witness)
                     if peer is not None:
                         group.create_task(ask(peer))
@@ -222,10 +244,24 @@ class Attester:
         ]
         return max(ahead, key=lambda seen: seen.checkpoint.sequence).signed if ahead else None
 
+    def _list_witnesses(self, session_id: bytes) -> list[bytes]:
+        """Who may know of a session: those that are to witness it, and those that have."""
+        known = choose_witnesses(self._peers.known(), session_id, self._preset.witnesses)
+        devices = dict.fromkeys(identity.device for identity in known)
+        devices |= dict.fromkeys(witness for _, witness, _ in self._scan(session_id))
+        return list(devices)[:_MAX_ASKED]
+
+    async def _let_peers_come(self, session_id: bytes) -> None:
+        while self._clock.monotonic_ns() < self._meet_until_ns and self.exist:
+            devices = self._list_witnesses(session_id)
+            if devices and all(self._peers.find(device) is not None for device in devices):
+                return
+            await self._clock.sleep(_LOOK_EVERY_S)
+
     @property
     def exist(self) -> bool:
-        """Are any witnesses known?"""
-        return bool(self._peers.known())
+        """Are any witnesses known, or expected?"""
+        return self._expects_peers or bool(self._peers.known())
 
     def attestations(self, session_id: bytes) -> list[tuple[int, identity_pb2.Signed]]:
         """(sequence of the checkpoint, attestation): the newest of each witness, by sequence."""

@@ -55,6 +55,7 @@ class WitnessPreset:
         witnesses: nodes that co-sign a session's checkpoints; 1…16 (genesis).
         attest_every_s: a growing session is co-signed at most so often (operational).
         retry_every_s: a session that lacks witnesses looks for them so often (operational).
+        meet_s: peers have so long to connect after a start before they count as away (operational).
         answer_s: witnesses that are asked before a session goes on may take so long (operational).
         sessions_at_once: sessions whose checkpoints are on their way at the same time (operational).
         lines_per_owner: (session, device) lines that a witness keeps for one owner (operational).
@@ -65,6 +66,7 @@ class WitnessPreset:
     witnesses: int = 5
     attest_every_s: float = 5.0
     retry_every_s: float = 60.0
+    meet_s: float = 3.0
     answer_s: float = 10.0
     sessions_at_once: int = 8
     lines_per_owner: int = 16_384

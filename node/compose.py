@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dht.ports import Peers
 from dht.preset import SpreadPreset
-from dht.witnessing import Witnesses
 from kernel.errors import LucidError
 from kernel.peer_id import encode_peer_id
 from lucid.v1 import control_pb2, session_pb2
@@ -22,6 +21,7 @@ from node.metrics import NodeMetrics
 from node.owner_heads import OwnerHeads
 from node.ports import NodePorts, Usage
 from node.spreading import Spreading
+from node.witnessing import Witnessing
 from session.access import RecorderKeys
 from session.bundle_builder import Prover
 from session.ports import SessionPorts
@@ -47,13 +47,13 @@ class Node:
         metrics: what it counts.
         health: what is wrong with it.
         log: where it logs.
-        spreading: brings its sessions to other nodes, and back.
         hosting: what it keeps for others.
+        spreading: brings its sessions to other nodes, and back.
         manager: its sessions.
         heads: publishes and restores them, and shares single ones.
-        peering: its side that other nodes see; `peering.book` are its peers.
         prover: makes proof bundles of them.
-        witness: co-signs checkpoints of other nodes' recordings.
+        witnessing: has its checkpoints co-signed, and co-signs those of others.
+        peering: its side that other nodes see; `peering.book` are its peers.
         metrics_address: where metrics are served; empty if nowhere.
         pid: process ID, for people; 0 if it has none of its own.
     """
@@ -78,8 +78,9 @@ class Node:
         self.metrics_address = ""
         self.pid = 0
         self._started_ns = 0
-        self.spreading = Spreading(keys, ports, peers, SpreadPreset())
         self.hosting = Hosting(keys.device, keys.network, config, ports, self.get_room)
+        self.spreading = Spreading(keys, config, ports, peers, SpreadPreset(), self.hosting.pace)
+        self.witnessing = Witnessing(keys, ports, peers, log, expects_peers=bool(config.peers))
         session_ports = SessionPorts(
             ports.clock,
             ports.entropy,
@@ -88,21 +89,24 @@ class Node:
             self.hosting.own_blobs,
             ports.journal,
             self.spreading.fetch,
-            self.spreading.replicator.on_changed,
+            self._on_changed,
+            self.witnessing.attester,
         )
         preset = SessionPreset(max_recordings=config.max_recordings)
         self.manager = SessionManager(session_ports, keys, preset)
         self.prover = Prover(session_ports, keys)
-        self.witness = Witnesses(ports.clock, ports.records, ports.journal, keys.device, keys.network)
         self.heads = OwnerHeads(session_ports, keys, peering.keys, self.manager, peering.book, log)
 
     async def start(self) -> None:
         """Recovers what a killed process left; after this the node can be served."""
         self._started_ns = self.ports.clock.wall_ns()
-        troubles = await self.hosting.start() + await self.heads.start()
+        self.health.troubles += await self.hosting.start()
+        self.health.troubles += await self.heads.start()
+        self.health.troubles += await self.witnessing.witnesses.start()
+        self.health.troubles += self.peering.load()
         await self.manager.start()
-        self.health.troubles += troubles + self.manager.problems + self.peering.load()
-        self.health.troubles += await self.witness.start()
+        self.health.troubles += self.manager.problems
+        self.witnessing.attester.begin()
         self.measure()
 
     async def stop(self) -> None:
@@ -152,6 +156,10 @@ class Node:
         self.health.on_error(error)
         self.log.warning("request failed", code=type(error).__name__, why=str(error), **context)
 
+    def _on_changed(self, session_id: bytes) -> None:
+        self.spreading.replicator.on_changed(session_id)
+        self.witnessing.attester.on_changed(session_id)
+
     def on_recorded(self, kind: str, size_bytes: int) -> None:
         """Counts source bytes that were taken."""
         self.metrics.recorded_bytes.labels(kind).inc(size_bytes)
@@ -191,11 +199,11 @@ class Node:
             sessions_interrupted=counts.get(session_pb2.STATE_INTERRUPTED, 0),
             sessions_complete=counts.get(session_pb2.STATE_COMPLETE, 0),
             metrics_address=self.metrics_address,
+            replicas_wanted=wanted,
+            replicas_held=held,
             listen="" if self.peering.address is None else str(self.peering.address),
             peers_connected=self.peering.book.count_connected(),
             peers_known=len(self.peering.book.describe()),
-            replicas_wanted=wanted,
-            replicas_held=held,
             held_bytes=self.hosting.holdings.held_bytes,
         )
 

@@ -207,6 +207,7 @@ async def _serving(node: Node) -> AsyncIterator[None]:
     from node.rpc.chunk_servicer import make_chunk_service
     from node.rpc.node_servicer import Standing
     from node.rpc.share_servicer import make_share_service
+    from node.rpc.witness_servicer import make_witness_service
 
     config = node.config
     async with AsyncExitStack() as stack:
@@ -225,6 +226,7 @@ async def _serving(node: Node) -> AsyncIterator[None]:
             [
                 make_chunk_service(node.hosting.holdings, node.hosting.heads),
                 make_share_service(node.heads.taker, node.log),
+                make_witness_service(node.witnessing.witnesses),
             ],
         )
         stack.push_async_callback(node.peering.stop)
@@ -255,7 +257,13 @@ def _make_transfer_offload() -> ThreadOffload:
 async def _run_until(stopped: asyncio.Event, node: Node, notifier: Notifier) -> None:
     """Maintains the node until it is to stop; fails if maintenance does."""
     async with asyncio.TaskGroup() as group:
-        work = (node.maintain(), node.peering.book.run(), node.spreading.run(), node.heads.run())
+        work = (
+            node.maintain(),
+            node.peering.book.run(),
+            node.spreading.run(),
+            node.witnessing.run(node.manager),
+            node.heads.run(),
+        )
         tasks = [group.create_task(each) for each in work]
         if notifier.watchdog_s:
             tasks.append(group.create_task(_show_life(node, notifier)))

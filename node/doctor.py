@@ -143,13 +143,23 @@ def examine_daemon(home: Home, holder: int) -> Iterator[Check]:
     for problem in status.problems:
         yield Check("daemon", Verdict.WRONG, problem)
     yield examine_peers(status)
-    yield examine_replicas(status.replicas_held, status.replicas_wanted)
+    if status.replicas_wanted:
+        yield examine_replicas(status.replicas_held, status.replicas_wanted)
     yield Check(
         "store",
         Verdict.NOTE,
         "it was not looked through, because the daemon uses it",
         "Stop the daemon for that, or check single sessions with `lucid-node session verify`.",
     )
+
+
+def examine_replicas(held: int, wanted: int) -> Check:
+    """Are there copies on other nodes?"""
+    what = f"{held} of {wanted} copies of chunks are on other nodes"
+    if held < wanted:
+        hint = "The rest follows by itself when peers have room; `lucid-node replicas ID` shows which."
+        return Check("replicas", Verdict.NOTE, what, hint)
+    return Check("replicas", Verdict.OK, what)
 
 
 def examine_peers(status: "control_pb2.GetStatusResponse") -> Check:
@@ -161,17 +171,6 @@ def examine_peers(status: "control_pb2.GetStatusResponse") -> Check:
     if not status.peers_connected:
         return Check("peers", Verdict.WRONG, what, "`lucid-node peers` says what is wrong with each.")
     return Check("peers", Verdict.OK, what)
-
-
-def examine_replicas(held: int, wanted: int) -> Check:
-    """Are there copies on other nodes?"""
-    if not wanted:
-        return Check("replicas", Verdict.NOTE, "no peer is known: there are no copies on other nodes")
-    what = f"{held} of {wanted} copies of chunks are on other nodes"
-    if held < wanted:
-        hint = "The rest follows by itself when peers have room; `lucid-node replicas ID` shows which."
-        return Check("replicas", Verdict.NOTE, what, hint)
-    return Check("replicas", Verdict.OK, what)
 
 
 def examine_store(config: NodeConfig) -> Iterator[Check]:

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 
 from kernel.errors import NotFound, StoreDamaged
+from kernel.ports import Journal, Records
 from lucid.v1 import identity_pb2
 from session.access import RecorderKeys
 from session.catalog import Catalog
-from session.ports import SessionPorts
 
 
 class OwnCheckpoints:
     """`dht.ports.Checkpoints` over the index of sessions."""
 
-    def __init__(self, ports: SessionPorts, keys: RecorderKeys) -> None:
-        self._catalog = Catalog(ports.records, ports.journal, keys)
+    def __init__(self, records: Records, journal: Journal, keys: RecorderKeys) -> None:
+        self._catalog = Catalog(records, journal, keys)
         self._device = keys.device.public_key
 
     def session_ids(self) -> Sequence[bytes]:

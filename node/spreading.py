@@ -1,13 +1,12 @@
 """Everything that brings the recordings of one node to other nodes and back, put together."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 from dht.auditing import Auditor
 from dht.backoff import Backoffs
-from dht.bandwidth import UNPACED, Pace
+from dht.bandwidth import Pace
 from dht.fetching import Fetcher
-from dht.ports import Peer, PeerIdentity, Peers, SpreadPorts
+from dht.ports import PeerIdentity, Peers, SpreadPorts
 from dht.preset import SpreadPreset
 from dht.releasing import Releaser
 from dht.replicas import get_lease, get_stored_ns, is_counting, iterate_replicas, parse_replica_key
@@ -15,28 +14,13 @@ from dht.replicator import ReplicaCount, Replicator
 from kernel.peer_id import encode_peer_id
 from kernel.waiting import wait_for_event
 from lucid.v1 import control_pb2
+from node.config import NodeConfig
 from node.ports import NodePorts
 from node.recordings import SessionRecordings
 from session.access import RecorderKeys
 from session.ports import Fetched
 
 REPORT_EVERY_S = 0.1
-
-
-class NoPeers:
-    """`dht.ports.Peers` of a node that knows nobody."""
-
-    def known(self) -> Sequence[PeerIdentity]:
-        """See `dht.ports.Peers`."""
-        return ()
-
-    def find(self, device: bytes) -> Peer | None:
-        """See `dht.ports.Peers`."""
-        return None
-
-    async def wait_changed(self) -> None:
-        """See `dht.ports.Peers`."""
-        await asyncio.Event().wait()
 
 
 class PeerFetch:
@@ -69,12 +53,14 @@ class Spreading:
     def __init__(
         self,
         keys: RecorderKeys,
+        config: NodeConfig,
         ports: NodePorts,
         peers: Peers,
         preset: SpreadPreset,
-        pace: Pace = UNPACED,
+        pace: Pace,
     ) -> None:
         own = PeerIdentity(keys.device.public_key, keys.owner, b"")
+        self._config = config
         self._ports = ports
         self.peers = peers
         self.preset = preset
@@ -91,8 +77,8 @@ class Spreading:
 
     @property
     def is_possible(self) -> bool:
-        """True if there is anybody to spread to."""
-        return bool(self.peers.known())
+        """True if there is anybody to spread to: known, or configured and not met yet."""
+        return bool(self._config.peers or self.peers.known())
 
     async def run(self) -> None:
         """Makes, renews and releases replicas until it is cancelled."""

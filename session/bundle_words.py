@@ -25,8 +25,9 @@ def describe_proven(report: BundleReport) -> list[str]:
     sentences = [
         f"The owner {report.owner.hex()} lets the device {encode_peer_id(report.device)} record in its name"
         f" (grant list {report.grants_sequence}, network {report.network.name}).",
-        f"This device signed that session {UUID(bytes=report.session_id)} consists of exactly"
-        f" {checkpoint.chunk_count} chunks under the root {checkpoint.root.hex()}"
+        f"This device signed that session {UUID(bytes=report.session_id)} consists"
+        f"{'' if manifest is not None else ' so far'} of exactly {checkpoint.chunk_count} chunks under"
+        f" the root {checkpoint.root.hex()}"
         f" (checkpoint {checkpoint.sequence}): none can be changed, left out, added or moved unseen.",
     ]
     if manifest is not None:
@@ -36,9 +37,9 @@ def describe_proven(report: BundleReport) -> list[str]:
             + (f"with gaps before the chunks {gaps}." if manifest.gaps else "without gaps.")
         )
     sentences.append(
-        "It signed under which control policy the session ran: allowed to the remote side:"
-        f" {', '.join(report.policy.allows) or 'nothing'};"
-        f" input is {'' if report.policy.records_input else 'not '}recorded."
+        "It signed the control policy of the session, which allows the remote side"
+        f" {', '.join(report.policy.allows) or 'nothing'}, and by which what is typed is"
+        f" {'' if report.policy.records_input else 'not '}recorded."
     )
     sentences += _describe_times(report.trusted_times)
     if report.chunk is not None:
@@ -55,7 +56,7 @@ def _describe_times(times: Sequence[int]) -> list[str]:
     return [
         f"It existed not later than {_iso(times[0])} if all {len(times)} trusted witnesses are honest,"
         f" than {_iso(times[(len(times) - 1) // 2])} if more than half of them are,"
-        f" and than {_iso(times[-1])} if one is."
+        f" and than {_iso(times[-1])} if any of them is."
     ]
 
 

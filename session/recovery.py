@@ -196,6 +196,8 @@ class Recovery:
         self._ports = recorder.ports
         self._catalog = catalog
         self._ledger = get_ledger
+        # Within the life of a process no old copy is put back: its sessions are asked about once.
+        self._asked: dict[bytes, None] = {}
 
     async def run(self) -> list[str]:
         """Makes whole what a killed process left: sessions that were being recorded are interrupted now.
@@ -243,7 +245,8 @@ class Recovery:
         """
         await ledger.catch_up()
         check_continuable(ledger.known_row)
-        await check_not_behind(self._ports, ledger)
+        if ledger.session_id not in self._asked and await check_not_behind(self._ports, ledger):
+            self._asked[ledger.session_id] = None
         await recover_tail(self._recorder, ledger, self._entries(ledger))
         return self._entries(ledger)
 

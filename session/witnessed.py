@@ -16,12 +16,15 @@ def is_behind(row: session_pb2.SessionRow) -> bool:
     return row.witnessed_count > row.checkpoint_count
 
 
-async def check_not_behind(ports: SessionPorts, ledger: Ledger) -> None:
+async def check_not_behind(ports: SessionPorts, ledger: Ledger) -> bool:
     """Asks the witnesses whether the session may go on. If none answers it may, and an incident tells so.
 
     Args:
         ports: the world.
         ledger: of the session, caught up.
+
+    Returns:
+        True if a witness, or that there are none, has answered it.
 
     Raises:
         Conflict: this store is an old copy.
@@ -36,9 +39,9 @@ async def check_not_behind(ports: SessionPorts, ledger: Ledger) -> None:
         except Unavailable as error:
             incident.what = f"it went on without its witnesses: {error}"
             await ledger.record(session_pb2.Fact(incident=incident))
-            return
+            return False
         if ahead is None:
-            return
+            return True
         seen = session_pb2.Checkpoint.FromString(ahead.payload)
         incident.what = (
             f"a witness has seen {seen.sequence + 1} checkpoints and {seen.chunk_count} chunks of it,"

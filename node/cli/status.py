@@ -43,12 +43,12 @@ def describe_status(status: "control_pb2.GetStatusResponse") -> dict[str, Any]:
         "sessions_interrupted": status.sessions_interrupted,
         "sessions_complete": status.sessions_complete,
         "metrics_address": status.metrics_address,
+        "replicas_wanted": status.replicas_wanted,
+        "replicas_held": status.replicas_held,
         "listen": status.listen,
         "peers_connected": status.peers_connected,
         "peers_known": status.peers_known,
         "held_bytes": status.held_bytes,
-        "replicas_wanted": status.replicas_wanted,
-        "replicas_held": status.replicas_held,
     }
 
 

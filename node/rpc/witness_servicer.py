@@ -8,9 +8,20 @@ import grpc
 from dht.ports import PeerIdentity
 from dht.witnessing import Witnesses
 from lucid.v1 import witness_pb2, witness_pb2_grpc
+from node.rpc.interceptor import get_caller
+from node.rpc.server import Service
 
 Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
 GetCaller = Callable[[object], PeerIdentity]
+
+
+def make_witness_service(witnesses: Witnesses) -> Service:
+    """`WitnessService`, behind the gate of the peer server."""
+    servicer = WitnessServicer(witnesses, get_caller)
+    name = witness_pb2.DESCRIPTOR.services_by_name["WitnessService"].full_name
+    return Service(
+        name, lambda server: witness_pb2_grpc.add_WitnessServiceServicer_to_server(servicer, server)
+    )
 
 
 class WitnessServicer(witness_pb2_grpc.WitnessServiceServicer):

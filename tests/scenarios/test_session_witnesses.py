@@ -32,7 +32,7 @@ class Scene:
     async def boot(self) -> None:
         world = self.world
         await world.boot()
-        checkpoints = OwnCheckpoints(world.ports, world.keys)
+        checkpoints = OwnCheckpoints(world.ports.records, world.ports.journal, world.keys)
         device = world.keys.device.public_key
         self.attester = Attester(
             world.clock,
@@ -200,3 +200,12 @@ async def test_a_rebuilt_index_remembers_that_it_is_behind(scene: Scene) -> None
         await scene.world.manager.finalize(session_id)
     assert await rebuild_session(scene.world.ports, session_id) == []
     assert scene.row(session_id).witnessed_count > scene.count_signed(session_id)
+
+
+async def test_witnesses_are_asked_once_per_process(scene: Scene) -> None:
+    session_id = await begin(scene)
+    await scene.record(session_id, 80 * KIB)
+    asked = sum(peer.calls.count("get_attested") for peer in scene.peers.peers.values())
+    assert asked == 5
+    await scene.record(session_id, 80 * KIB)
+    assert sum(peer.calls.count("get_attested") for peer in scene.peers.peers.values()) == asked

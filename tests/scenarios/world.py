@@ -5,9 +5,10 @@ import random
 from dataclasses import dataclass, field
 
 from kernel.domains import NETWORKS
+from kernel.grants import sign_grant_list
 from kernel.sealing import compute_x25519_public
 from kernel.signing import SigningKey
-from lucid.v1 import control_pb2, session_pb2
+from lucid.v1 import control_pb2, identity_pb2, session_pb2
 from session.access import RecorderKeys
 from session.ports import NO_FETCH, NO_WITNESSES, Fetch, SessionPorts, Witnesses
 from session.preset import SessionPreset
@@ -36,6 +37,15 @@ class SeededRng:
 
     def draw(self, size_bytes: int) -> bytes:
         return self._random.randbytes(size_bytes)
+
+
+OWNER = SigningKey.from_seed(b"o" * 32)
+
+
+def sign_grants(device: bytes, reader: bytes) -> identity_pb2.Signed:
+    """The owner's list: this device may record."""
+    grant = identity_pb2.Grant(device=device, roles=[identity_pb2.ROLE_RECORD])
+    return sign_grant_list(OWNER, NETWORKS["dev"], 1, [grant], 0, reader)
 
 
 class ManualClock:
@@ -119,7 +129,14 @@ class World:
         private = b"p" * 32
         public = compute_x25519_public(private)
         device = SigningKey.from_seed(b"d" * 32)
-        self.keys = RecorderKeys(NETWORKS["dev"], device, b"o" * 32, public, {public: private})
+        self.keys = RecorderKeys(
+            NETWORKS["dev"],
+            device,
+            OWNER.public_key,
+            public,
+            {public: private},
+            grants=sign_grants(device.public_key, public),
+        )
         self.preset = SessionPreset(chunk_bytes=chunk_bytes)
         self.witnesses: Witnesses = NO_WITNESSES
         self.fetch: Fetch = NO_FETCH

@@ -140,6 +140,7 @@ def build_checkpoint() -> Case:
     short = identity_pb2.Signed(payload=honest[0].payload, public_key=b"x", signature=honest[0].signature)
     stranger = sign_checkpoint(0, b"", OWNER)
     other_net = sign_checkpoint(0, b"", network=Network("other", bytes(32)))
+    too_large = DEVICE.sign(Domain.CHECKPOINT, NETWORK, bytes(1025))
     no_message = DEVICE.sign(Domain.CHECKPOINT, NETWORK, b"\xff\xff")
 
     def case(name: str, reason: str, *series: identity_pb2.Signed, chunk_ids: list[str] = ids) -> Case:
@@ -162,6 +163,7 @@ def build_checkpoint() -> Case:
         ],
         "refused": [
             case("public key of one byte", "MALFORMED", short),
+            case("too large", "TOO_LARGE", too_large),
             case("another signer", "WRONG_SIGNER", stranger),
             case("signature changed", "BAD_SIGNATURE", unsigned),
             case("another domain", "BAD_SIGNATURE", sign_checkpoint(0, b"", domain=Domain.POLICY)),

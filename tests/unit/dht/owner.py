@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from dht.auditing import Auditor
 from dht.backoff import Backoffs
@@ -191,5 +190,5 @@ class Owner:
         return next(holder for holder in self.holders if holder.identity.device == device)
 
 
-async def make_holders(count: int, **settings: Any) -> list[Holder]:
-    return [await Holder(f"holder {number}", seed=number, **settings).boot() for number in range(count)]
+async def make_holders(count: int) -> list[Holder]:
+    return [await Holder(f"holder {number}", seed=number).boot() for number in range(count)]

@@ -383,3 +383,38 @@ async def test_one_that_hangs_is_not_waited_for_forever(owner: Owner) -> None:
         WitnessPreset(answer_s=0.01),
     )
     assert await find_ahead(owner, 1) == owner.series.signed[1]
+
+
+async def test_peers_get_a_moment_to_come_after_a_start(owner: Owner) -> None:
+    owner.series.grow()
+    owner.series.grow()
+    await owner.attest()
+    owner.peers.away.update(owner.peers.peers)
+    owner.attester.begin()
+    asking = asyncio.create_task(find_ahead(owner, 1))
+    await owner.clock.advance(1)
+    assert not asking.done()
+    owner.peers.away.clear()
+    await owner.clock.advance(1)
+    assert await asking == owner.series.signed[1]
+    owner.peers.away.update(owner.peers.peers)
+    await owner.clock.advance(2)
+    with pytest.raises(Unavailable):
+        await find_ahead(owner, 1)
+
+
+async def test_peers_that_were_never_met_are_no_answer() -> None:
+    owner = Owner(WitnessPeers([]), [])
+    owner.attester = Attester(
+        owner.clock,
+        owner.records,
+        owner.peers,
+        owner.series,
+        DEVICE.public_key,
+        NETWORK,
+        lambda *_: None,
+        expects_peers=True,
+    )
+    assert owner.attester.exist
+    with pytest.raises(Unavailable):
+        await find_ahead(owner, 0)

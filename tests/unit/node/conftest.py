@@ -41,6 +41,7 @@ from storage.journal import FileJournal
 from storage.memory_files import MemoryFiles
 from storage.memory_records import MemoryRecords
 from storage.quota import Quota
+from tests.scenarios.world import OWNER, sign_grants
 
 FREE_BYTES = 10 << 30
 
@@ -129,7 +130,14 @@ async def make_bench(home: Home) -> AsyncIterator[MakeBench]:
             private = b"p" * 32
             public = compute_x25519_public(private)
             device = SigningKey.from_seed(b"d" * 32)
-            keys = RecorderKeys(NETWORKS["dev"], device, b"o" * 32, public, {public: private})
+            keys = RecorderKeys(
+                NETWORKS["dev"],
+                device,
+                OWNER.public_key,
+                public,
+                {public: private},
+                grants=sign_grants(device.public_key, public),
+            )
             log = io.StringIO()
             logger = make_logger("debug", "json", log)
             peering = build_peering(config, ports, metrics, logger)
