@@ -1,23 +1,14 @@
-"""Heads that this node keeps for others. Rules: docs/spec/12-head.md.
-
-    stream appended and synced → row committed → receipt
-
-A stream has the heads of one locator, newest last; when it has grown long it is begun again from the rows. A
-start remakes rows that are missing or damaged from the streams, and streams from the rows.
-"""
+"""Heads that this node keeps for others: the newest one of each device. Rules: docs/spec/12-head.md."""
 
 from collections import Counter
-from collections.abc import Iterable
-
-from google.protobuf.message import DecodeError
 
 from dht import tables
+from dht.head_store import HeadStore, decode_head
 from dht.heads import sign_head_receipt, verify_head_entry
 from dht.ports import KeepingPorts, PeerIdentity
 from kernel.domains import Network
-from kernel.errors import Conflict, InvalidRecord, Reason, StoreDamaged, StoreFull
+from kernel.errors import Conflict, InvalidRecord, Reason, StoreFull
 from kernel.keyed_locks import KeyedLocks
-from kernel.ports import Delete, Put
 from kernel.signing import PUBLIC_KEY_BYTES, SigningKey
 from kernel.uninterrupted import run_to_end
 from lucid.v1 import chunk_pb2
@@ -26,7 +17,6 @@ MAX_DEVICES = 16
 """Devices under one locator."""
 
 MAX_RESPONSE_BYTES = 900 << 10
-MAX_STREAM_BYTES = 4 << 20
 OWNER_BYTES = 4 << 20
 """Heads of one owner, together."""
 
@@ -43,7 +33,8 @@ class HeadKeeper:
     def __init__(
         self, ports: KeepingPorts, network: Network, device: SigningKey, *, owner_bytes: int = OWNER_BYTES
     ) -> None:
-        self._ports = ports
+        self._clock = ports.clock
+        self._store = HeadStore(ports)
         self._network = network
         self._device = device
         self._owner_bytes = owner_bytes
@@ -53,9 +44,9 @@ class HeadKeeper:
 
     async def start(self) -> None:
         """Makes whole what a killed process left, and counts. Once, before anything else."""
-        self.problems = await self.recover()
-        for _, kept in self._scan():
-            self._used[kept.owner] += kept.ByteSize()
+        self.problems = await self._store.recover()
+        for kept in self._store.scan().values():
+            self._count(kept, 1)
 
     async def put_head(
         self, caller: PeerIdentity, request: chunk_pb2.PutHeadRequest
@@ -69,7 +60,7 @@ class HeadKeeper:
             StoreFull: quota or disk.
         """
         entry = request.entry
-        head = verify_head_entry(entry, self._network, now_s=self._ports.clock.wall_ns() // _NS)
+        head = verify_head_entry(entry, self._network, now_s=self._now_ns() // _NS)
         kept = await run_to_end(self._keep(caller.owner, entry, head))
         receipt = sign_head_receipt(self._device, self._network, kept.entry.head, kept.stored_ns)
         return chunk_pb2.PutHeadResponse(receipt=receipt)
@@ -82,8 +73,8 @@ class HeadKeeper:
         """
         if len(request.locator) != PUBLIC_KEY_BYTES:
             raise InvalidRecord(Reason.MALFORMED, f"a locator has {PUBLIC_KEY_BYTES} bytes")
-        now_s = self._ports.clock.wall_ns() // _NS
-        found = [(_decode_head(kept), kept.entry) for _, kept in self._scan(request.locator)]
+        now_s = self._now_ns() // _NS
+        found = [(decode_head(kept), kept.entry) for kept in self._store.scan(request.locator).values()]
         response = chunk_pb2.GetHeadResponse()
         for head, entry in sorted(found, key=lambda each: each[0].time_s, reverse=True):
             if head.expires_s > now_s and response.ByteSize() + entry.ByteSize() <= MAX_RESPONSE_BYTES:
@@ -91,99 +82,49 @@ class HeadKeeper:
         return response
 
     async def sweep(self, now_s: int) -> None:
-        """Forgets heads that have expired at Unix time `now_s`."""
-        over = [key for key, kept in self._scan() if _decode_head(kept).expires_s <= now_s]
+        """Forgets heads that have expired at Unix time `now_s`.
+
+        Raises:
+            StoreError: the store failed; the next sweep goes on.
+        """
+        over = [key for key, kept in self._store.scan().items() if decode_head(kept).expires_s <= now_s]
         for locator in dict.fromkeys(key[:PUBLIC_KEY_BYTES] for key in over):
-            async with self._locks.hold(locator):
-                await run_to_end(self._forget(locator, now_s))
+            await run_to_end(self._forget(locator, now_s))
 
     async def _forget(self, locator: bytes, now_s: int) -> None:
-        rows = self._scan(locator)
-        stays = {key: _decode_head(kept).expires_s > now_s for key, kept in rows}
-        await self._ports.records.commit([Delete(tables.HEADS, key) for key, _ in rows if not stays[key]])
-        for key, kept in rows:
-            if not stays[key]:
+        async with self._locks.hold(locator):
+            rows = self._store.scan(locator)
+            over = {key: kept for key, kept in rows.items() if decode_head(kept).expires_s <= now_s}
+            await self._store.delete(over)
+            for kept in over.values():
                 self._count(kept, -1)
-        await self._begin_stream_again(locator, [kept for key, kept in rows if stays[key]])
 
     async def _keep(
         self, owner: bytes, entry: chunk_pb2.HeadEntry, head: chunk_pb2.Head
     ) -> chunk_pb2.KeptHead:
         key = tables.head_key(head.locator, head.device)
         async with self._locks.hold(head.locator):
-            rows = dict(self._scan(head.locator))
+            rows = self._store.scan(head.locator)
             before = rows.get(key)
             if before is not None and not _replaces(entry, head, before):
                 return before
             if before is None and len(rows) >= MAX_DEVICES:
                 raise Conflict(f"{MAX_DEVICES} devices have heads under this locator already")
-            kept = chunk_pb2.KeptHead(entry=entry, owner=owner, stored_ns=self._ports.clock.wall_ns())
+            kept = chunk_pb2.KeptHead(entry=entry, owner=owner, stored_ns=self._now_ns())
             freed = before.ByteSize() if before is not None and before.owner == owner else 0
             if self._used[owner] - freed + kept.ByteSize() > self._owner_bytes:
                 raise StoreFull(f"this node keeps heads of at most {self._owner_bytes} bytes for one owner")
-            stream = tables.heads_stream(head.locator)
-            if self._ports.journal.size(stream) > MAX_STREAM_BYTES:
-                await self._begin_stream_again(head.locator, rows.values())
-            await self._append(stream, [kept])
-            await self._ports.records.commit([Put(tables.HEADS, key, kept.SerializeToString())])
+            await self._store.put(key, kept)
             self._count(before, -1)
             self._count(kept, 1)
             return kept
-
-    async def _append(self, stream: str, heads: Iterable[chunk_pb2.KeptHead]) -> None:
-        await self._ports.journal.append(stream, [kept.SerializeToString() for kept in heads])
-        await self._ports.journal.sync(stream)
-
-    async def _begin_stream_again(self, locator: bytes, heads: Iterable[chunk_pb2.KeptHead]) -> None:
-        stream = tables.heads_stream(locator)
-        await self._ports.journal.drop(stream)
-        await self._append(stream, heads)
 
     def _count(self, kept: chunk_pb2.KeptHead | None, sign: int) -> None:
         if kept is not None:
             self._used[kept.owner] += sign * kept.ByteSize()
 
-    def _scan(self, prefix: bytes = b"") -> list[tuple[bytes, chunk_pb2.KeptHead]]:
-        """Rows that are intact; those that are not are remade at the next start."""
-        rows = []
-        for key, value in self._ports.records.scan(tables.HEADS, prefix=prefix, damaged=[]):
-            kept = _decode(value)
-            if kept is not None:
-                rows.append((key, kept))
-        return rows
-
-    async def recover(self) -> list[str]:
-        """Brings rows and streams in line, after a kill or with an empty index; may be repeated.
-
-        Returns:
-            What could not be mended, one line each.
-        """
-        problems: list[str] = []
-        rows = dict(self._scan())
-        streams = set(self._ports.journal.streams("heads/"))
-        for stream in sorted(streams):
-            contents = await self._ports.journal.read(stream)
-            if contents.torn_bytes:
-                await self._ports.journal.trim(stream)
-            problems += [f"journal {stream}: {what}" for what in contents.damaged]
-            newest: dict[bytes, chunk_pb2.KeptHead] = {}
-            for _, payload in contents.records:
-                kept = _decode(payload)
-                if kept is not None:
-                    head = _decode_head(kept)
-                    newest[tables.head_key(head.locator, head.device)] = kept
-            missing = [
-                Put(tables.HEADS, key, kept.SerializeToString())
-                for key, kept in sorted(newest.items(), key=lambda item: item[0])
-                if key not in rows and tables.heads_stream(key[:PUBLIC_KEY_BYTES]) == stream
-            ]
-            await self._ports.records.commit(missing)
-        for key in rows:
-            locator = key[:PUBLIC_KEY_BYTES]
-            if tables.heads_stream(locator) not in streams:
-                streams.add(tables.heads_stream(locator))
-                await self._append(tables.heads_stream(locator), [kept for _, kept in self._scan(locator)])
-        return problems
+    def _now_ns(self) -> int:
+        return self._clock.wall_ns()
 
 
 def _replaces(entry: chunk_pb2.HeadEntry, head: chunk_pb2.Head, before: chunk_pb2.KeptHead) -> bool:
@@ -195,24 +136,9 @@ def _replaces(entry: chunk_pb2.HeadEntry, head: chunk_pb2.Head, before: chunk_pb
     """
     if entry.head.payload == before.entry.head.payload:
         return False
-    known = _decode_head(before).sequence
+    known = decode_head(before).sequence
     if head.sequence == known:
         raise InvalidRecord(Reason.NOT_CONSISTENT, f"the device has another head with sequence {known}")
     if head.sequence < known:
         raise Conflict(f"a head with sequence {known} is known", hint="sign one with a higher sequence")
     return True
-
-
-def _decode(value: bytes) -> chunk_pb2.KeptHead | None:
-    try:
-        return chunk_pb2.KeptHead.FromString(value)
-    except DecodeError:
-        return None
-
-
-def _decode_head(kept: chunk_pb2.KeptHead) -> chunk_pb2.Head:
-    """The head, which was verified when it was taken."""
-    try:
-        return chunk_pb2.Head.FromString(kept.entry.head.payload)
-    except DecodeError as error:
-        raise StoreDamaged("a head in the store cannot be decoded") from error

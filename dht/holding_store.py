@@ -51,11 +51,13 @@ class HoldingStore:
         Raises:
             StoreError: it was not noted.
         """
-        stream = tables.held_stream(holding.chunk_id)
-        if self._ports.journal.size(stream) > MAX_STREAM_BYTES:
-            await self._ports.journal.drop(stream)
-        await self._ports.journal.append(stream, [holding.SerializeToString()])
-        await self._ports.journal.sync(stream)
+        stream, journal = tables.held_stream(holding.chunk_id), self._ports.journal
+        if journal.size(stream) > MAX_STREAM_BYTES:
+            await journal.drop(stream)
+        elif journal.size(stream) and (await journal.read(stream)).torn_bytes:
+            await journal.trim(stream)
+        await journal.append(stream, [holding.SerializeToString()])
+        await journal.sync(stream)
 
     async def index(self, holding: chunk_pb2.Holding) -> None:
         """Commits the row."""

@@ -5,11 +5,13 @@ than its length, for what is kept about it: so tiny chunks are not free.
 """
 
 from collections import Counter
+from collections.abc import Callable
 
 from kernel.errors import StoreFull
 from lucid.v1 import chunk_pb2
 
 OVERHEAD_BYTES = 4096
+RESERVE_BYTES = 16 << 20
 
 
 class HostingQuota:
@@ -18,13 +20,20 @@ class HostingQuota:
     Args:
         limit_bytes: for all owners together; 0: no limit of its own.
         owner_limit_bytes: for each owner; 0: none.
+        get_room: how many bytes there is room for on the disk; the last 16 MiB are not for others.
 
     Attributes:
         held_bytes: length of all held chunks.
         chunks: how many.
     """
 
-    def __init__(self, limit_bytes: int = 0, owner_limit_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        limit_bytes: int = 0,
+        owner_limit_bytes: int = 0,
+        get_room: Callable[[], int] | None = None,
+    ) -> None:
+        self._get_room = get_room
         self._limit_bytes = limit_bytes
         self._owner_limit_bytes = owner_limit_bytes
         self.held_bytes = 0
@@ -58,6 +67,8 @@ class HostingQuota:
         if self._owner_limit_bytes and owner not in leased and for_owner > self._owner_limit_bytes:
             raise _full(f"this node keeps at most {self._owner_limit_bytes} bytes for one owner")
         for_all = self._charged(self.held_bytes + size_bytes, self.chunks + 1)
+        if not leased and self._get_room is not None and size_bytes + RESERVE_BYTES > self._get_room():
+            raise _full("this node has no room left for others")
         if self._limit_bytes and not leased and for_all > self._limit_bytes:
             raise _full(f"this node keeps at most {self._limit_bytes} bytes for others")
 

@@ -14,6 +14,7 @@ from kernel.peer_id import encode_peer_id
 from lucid.v1 import control_pb2, session_pb2
 from node.config import NodeConfig
 from node.health import LEAST_FREE_BYTES, Health
+from node.hosting import Hosting
 from node.logs import Logger
 from node.metrics import NodeMetrics
 from node.owner_heads import OwnerHeads
@@ -44,6 +45,7 @@ class Node:
         health: what is wrong with it.
         log: where it logs.
         spreading: brings its sessions to other nodes, and back.
+        hosting: what it keeps for others.
         manager: its sessions.
         heads: publishes and restores them, and shares single ones.
         peering: its side that other nodes see; `peering.book` are its peers.
@@ -71,12 +73,13 @@ class Node:
         self.pid = 0
         self._started_ns = 0
         self.spreading = Spreading(keys, ports, peering.book, SpreadPreset())
+        self.hosting = Hosting(keys.device, keys.network, config, ports, self.get_room)
         session_ports = SessionPorts(
             ports.clock,
             ports.entropy,
             ports.offload_cpu,
             ports.records,
-            ports.blobs,
+            self.hosting.own_blobs,
             ports.journal,
             self.spreading.fetch,
             self.spreading.replicator.on_changed,
@@ -88,7 +91,7 @@ class Node:
     async def start(self) -> None:
         """Recovers what a killed process left; after this the node can be served."""
         self._started_ns = self.ports.clock.wall_ns()
-        troubles = await self.heads.start()
+        troubles = await self.hosting.start() + await self.heads.start()
         await self.manager.start()
         self.health.troubles += troubles + self.manager.problems + self.peering.load()
         self.measure()
@@ -107,6 +110,7 @@ class Node:
                 slept_s = 0.0
                 try:
                     await self.manager.sweep()
+                    await self.hosting.sweep()
                 except LucidError as error:
                     self.health.on_error(error)
                     self.log.error("sweep failed", why=str(error))
@@ -183,6 +187,7 @@ class Node:
             peers_known=len(self.peering.book.describe()),
             replicas_wanted=wanted,
             replicas_held=held,
+            held_bytes=self.hosting.holdings.held_bytes,
         )
 
     def get_room(self) -> int:

@@ -203,6 +203,7 @@ def _make_peering(
 async def _serving(node: Node) -> AsyncIterator[None]:
     """All sockets of a node. They close in reverse order: recordings end before the control API does."""
     from node.control.server import ControlServer
+    from node.rpc.chunk_servicer import make_chunk_service
     from node.rpc.node_servicer import Standing
     from node.rpc.share_servicer import make_share_service
 
@@ -217,8 +218,13 @@ async def _serving(node: Node) -> AsyncIterator[None]:
         stack.push_async_callback(control.stop)
         await node.peering.start(
             parse_multiaddr(config.listen) if config.listen else None,
-            lambda: Standing(node.health.serving, held_bytes=0, free_bytes=node.get_room()),
-            [make_share_service(node.heads.taker, node.log)],
+            lambda: Standing(
+                node.health.serving, node.hosting.holdings.held_bytes, node.hosting.count_free()
+            ),
+            [
+                make_chunk_service(node.hosting.holdings, node.hosting.heads),
+                make_share_service(node.heads.taker, node.log),
+            ],
         )
         stack.push_async_callback(node.peering.stop)
         stack.push_async_callback(node.stop)

@@ -7,6 +7,7 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from dht import tables as dht_tables
+from dht.ports import KeepingPorts
 from kernel.errors import StoreError
 from kernel.ports import Files
 from node.adapters import SystemClock, SystemEntropy, SystemRng, ThreadOffload
@@ -42,6 +43,12 @@ class Opened:
         return SessionPorts(
             ports.clock, ports.entropy, ports.offload_cpu, ports.records, ports.blobs, ports.journal
         )
+
+    @property
+    def keeping_ports(self) -> KeepingPorts:
+        """What keeps things for others works over."""
+        ports = self.ports
+        return KeepingPorts(ports.clock, ports.offload_cpu, ports.records, ports.blobs, ports.journal)
 
 
 def keep_files(files: Files) -> Files:

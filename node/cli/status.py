@@ -46,6 +46,7 @@ def describe_status(status: "control_pb2.GetStatusResponse") -> dict[str, Any]:
         "listen": status.listen,
         "peers_connected": status.peers_connected,
         "peers_known": status.peers_known,
+        "held_bytes": status.held_bytes,
     }
 
 
@@ -72,6 +73,7 @@ def format_status(status: "control_pb2.GetStatusResponse") -> str:
             f"{format_size(used)}{quota} ({format_size(status.blob_bytes)} chunks,"
             f" {format_size(status.journal_bytes)} journals), index {format_size(status.index_bytes)}",
         ),
+        ("For others", format_size(status.held_bytes)),
         ("Disk", f"{format_size(status.disk_free_bytes)} free"),
         ("Listens", status.listen),
         (

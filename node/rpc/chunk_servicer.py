@@ -13,9 +13,18 @@ from dht.head_keeper import HeadKeeper
 from dht.holdings import Holdings
 from dht.ports import PeerIdentity
 from lucid.v1 import chunk_pb2, chunk_pb2_grpc
+from node.rpc.interceptor import get_caller
+from node.rpc.server import Service
 
 Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
 GetCaller = Callable[[object], PeerIdentity]
+
+
+def make_chunk_service(holdings: Holdings, heads: HeadKeeper) -> Service:
+    """`ChunkService`, behind the gate of the peer server."""
+    servicer = ChunkServicer(holdings, heads, get_caller)
+    name = chunk_pb2.DESCRIPTOR.services_by_name["ChunkService"].full_name
+    return Service(name, lambda server: chunk_pb2_grpc.add_ChunkServiceServicer_to_server(servicer, server))
 
 
 class ChunkServicer(chunk_pb2_grpc.ChunkServiceServicer):
