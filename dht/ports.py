@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from kernel.ports import Blobs, Clock, Journal, Offload, Records
+from kernel.signing import SigningKey
 from lucid.v1 import chunk_pb2, witness_pb2
 
 
@@ -23,6 +25,25 @@ class PeerIdentity:
     device: bytes
     owner: bytes
     box: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeepingPorts:
+    """The world as it is seen by what keeps things for others."""
+
+    clock: Clock
+    offload: Offload
+    records: Records
+    blobs: Blobs
+    journal: Journal
+
+
+class OwnBlobs(Protocol):
+    """What this node needs blobs for, beside keeping them for others."""
+
+    async def needs(self, blob_id: bytes) -> bool:
+        """True if a session or a head of this node needs the blob, or if that cannot be told."""
+        ...
 
 
 class Peer(Protocol):
@@ -90,3 +111,65 @@ class Peers(Protocol):
     async def wait_changed(self) -> None:
         """Returns when a peer has come or gone since the last call of this caller, or at once if one has."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class OwnChunk:
+    """A chunk of a recording of this node that is durable and part of its session.
+
+    Attributes:
+        session_id: 16 bytes.
+        index: its place in the session.
+        chunk_id: 32 bytes.
+        size_bytes: of the blob.
+    """
+
+    session_id: bytes
+    index: int
+    chunk_id: bytes
+    size_bytes: int
+
+
+class Recordings(Protocol):
+    """The recordings of this node, as far as spreading them needs."""
+
+    def session_ids(self) -> Sequence[bytes]:
+        """All sessions that are to be spread: those of this node's owner, sorted."""
+        ...
+
+    def chunk_count(self, session_id: bytes) -> int:
+        """Chunks of a session so far; 0 if there is no such session, or its row is damaged."""
+        ...
+
+    def chunks(self, session_id: bytes, start: int, limit: int) -> Sequence[OwnChunk]:
+        """Up to `limit` chunks of a session from index `start` on; those with a damaged row are left out."""
+        ...
+
+    def is_own(self, session_id: bytes) -> bool:
+        """Is there such a session, recorded by a device of this node's owner?"""
+        ...
+
+    def is_deleted(self, session_id: bytes) -> bool:
+        """Was there such a session, and was it deleted?"""
+        ...
+
+    async def lease_key(self, session_id: bytes) -> SigningKey:
+        """The key that signs the session's leases.
+
+        Raises:
+            Locked: this device has no key that reads the session.
+            NotFound, StoreDamaged, InvalidRecord: the secret is gone, or damaged.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SpreadPorts:
+    """The world as the spreading of own chunks sees it."""
+
+    clock: Clock
+    offload: Offload
+    records: Records
+    blobs: Blobs
+    peers: Peers
+    recordings: Recordings

@@ -3,7 +3,7 @@
 Tables, with keys and values:
 
     holdings    chunk ID                                       Holding: held for others
-    heads       locator ‖ device                               HeadEntry: the newest head of a device
+    heads       locator ‖ device                               KeptHead: the newest head of a device
     attested    session ID ‖ device                            GetAttestedResponse: co-signed last
     replicas    session ID ‖ index, 4 bytes ‖ replica, 1 byte  Replica: of our chunks, on others' nodes
     objects     name                                           what this node's own heads refer to

@@ -8,14 +8,18 @@ from collections.abc import Awaitable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
+from dht.ports import Peers
+from dht.preset import SpreadPreset
 from kernel.errors import LucidError
 from kernel.peer_id import encode_peer_id
 from lucid.v1 import control_pb2, session_pb2
 from node.config import NodeConfig
 from node.health import LEAST_FREE_BYTES, Health
+from node.hosting import Hosting
 from node.logs import Logger
 from node.metrics import NodeMetrics
 from node.ports import NodePorts, Usage
+from node.spreading import Spreading
 from session.access import RecorderKeys
 from session.ports import SessionPorts
 from session.preset import SessionPreset
@@ -40,6 +44,8 @@ class Node:
         metrics: what it counts.
         health: what is wrong with it.
         log: where it logs.
+        hosting: what it keeps for others.
+        spreading: brings its sessions to other nodes, and back.
         manager: its sessions.
         peering: its side that other nodes see; `peering.book` are its peers.
         metrics_address: where metrics are served; empty if nowhere.
@@ -54,6 +60,7 @@ class Node:
         metrics: NodeMetrics,
         log: Logger,
         peering: "Peering",
+        peers: Peers,
     ) -> None:
         self.keys = keys
         self.config = config
@@ -65,8 +72,17 @@ class Node:
         self.metrics_address = ""
         self.pid = 0
         self._started_ns = 0
+        self.hosting = Hosting(keys.device, keys.network, config, ports, self.get_room)
+        self.spreading = Spreading(keys, config, ports, peers, SpreadPreset(), self.hosting.pace)
         session_ports = SessionPorts(
-            ports.clock, ports.entropy, ports.offload_cpu, ports.records, ports.blobs, ports.journal
+            ports.clock,
+            ports.entropy,
+            ports.offload_cpu,
+            ports.records,
+            self.hosting.own_blobs,
+            ports.journal,
+            self.spreading.fetch,
+            self.spreading.replicator.on_changed,
         )
         preset = SessionPreset(max_recordings=config.max_recordings)
         self.manager = SessionManager(session_ports, keys, preset)
@@ -74,6 +90,7 @@ class Node:
     async def start(self) -> None:
         """Recovers what a killed process left; after this the node can be served."""
         self._started_ns = self.ports.clock.wall_ns()
+        self.health.troubles += await self.hosting.start()
         await self.manager.start()
         self.health.troubles += self.manager.problems + self.peering.load()
         self.measure()
@@ -92,6 +109,7 @@ class Node:
                 slept_s = 0.0
                 try:
                     await self.manager.sweep()
+                    await self.hosting.sweep()
                 except LucidError as error:
                     self.health.on_error(error)
                     self.log.error("sweep failed", why=str(error))
@@ -144,6 +162,7 @@ class Node:
     async def status(self) -> control_pb2.GetStatusResponse:
         """How the node is doing."""
         usage, counts = await self._look()
+        wanted, held = await self.ports.offload_io.run(self.spreading.count_all)
         return control_pb2.GetStatusResponse(
             version=version("lucid-network"),
             peer_id=encode_peer_id(self.keys.device.public_key),
@@ -162,9 +181,12 @@ class Node:
             sessions_interrupted=counts.get(session_pb2.STATE_INTERRUPTED, 0),
             sessions_complete=counts.get(session_pb2.STATE_COMPLETE, 0),
             metrics_address=self.metrics_address,
+            replicas_wanted=wanted,
+            replicas_held=held,
             listen="" if self.peering.address is None else str(self.peering.address),
             peers_connected=self.peering.book.count_connected(),
             peers_known=len(self.peering.book.describe()),
+            held_bytes=self.hosting.holdings.held_bytes,
         )
 
     def get_room(self) -> int:
@@ -190,6 +212,7 @@ def compose(
     metrics: NodeMetrics,
     log: Logger,
     peering: "Peering",
+    peers: Peers | None = None,
 ) -> Node:
-    """A node, ready to be started."""
-    return Node(keys, config, ports, metrics, log, peering)
+    """A node, ready to be started. `peers` to spread to are those of `peering`, unless others are given."""
+    return Node(keys, config, ports, metrics, log, peering, peers or peering.book)

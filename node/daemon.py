@@ -198,6 +198,7 @@ def _make_peering(
 async def _serving(node: Node) -> AsyncIterator[None]:
     """All sockets of a node. They close in reverse order: recordings end before the control API does."""
     from node.control.server import ControlServer
+    from node.rpc.chunk_servicer import make_chunk_service
     from node.rpc.node_servicer import Standing
 
     config = node.config
@@ -211,7 +212,10 @@ async def _serving(node: Node) -> AsyncIterator[None]:
         stack.push_async_callback(control.stop)
         await node.peering.start(
             parse_multiaddr(config.listen) if config.listen else None,
-            lambda: Standing(node.health.serving, held_bytes=0, free_bytes=node.get_room()),
+            lambda: Standing(
+                node.health.serving, node.hosting.holdings.held_bytes, node.hosting.count_free()
+            ),
+            [make_chunk_service(node.hosting.holdings, node.hosting.heads)],
         )
         stack.push_async_callback(node.peering.stop)
         stack.push_async_callback(node.stop)
@@ -241,7 +245,8 @@ def _make_transfer_offload() -> ThreadOffload:
 async def _run_until(stopped: asyncio.Event, node: Node, notifier: Notifier) -> None:
     """Maintains the node until it is to stop; fails if maintenance does."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(node.maintain()), group.create_task(node.peering.book.run())]
+        work = (node.maintain(), node.peering.book.run(), node.spreading.run())
+        tasks = [group.create_task(each) for each in work]
         if notifier.watchdog_s:
             tasks.append(group.create_task(_show_life(node, notifier)))
         await stopped.wait()

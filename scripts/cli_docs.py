@@ -65,9 +65,9 @@ def describe(name: str, command: click.Command) -> Iterator[str]:
         yield "| option | meaning |\n|---|---|\n" + "\n".join(
             f"| `{_escape(option)}` | {_escape(' '.join(meaning.split()))} |" for option, meaning in rows
         )
-    for key in (name, f"{name} --resume"):
+    for key in (name, f"{name} --resume", f"{name} --remote"):
         if key in COMMAND_FIELDS:
-            title = "JSON:" if key == name else "JSON with `--resume`:"
+            title = "JSON:" if key == name else f"JSON with `{key.removeprefix(name).strip()}`:"
             fields = "\n".join(f"| `{field}` | {meaning} |" for field, meaning in COMMAND_FIELDS[key].items())
             yield f"{title}\n\n| field | meaning |\n|---|---|\n{fields}"
 

@@ -1,5 +1,6 @@
 """What a recording asks of the world, beside the ports of the kernel."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,8 +33,49 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Fetched:
+    """A blob that somebody else kept. Unchecked: the caller compares it with the chunk ID.
+
+    Attributes:
+        blob: its bytes.
+        source: who gave it, in words.
+    """
+
+    blob: bytes
+    source: str
+
+
+class Fetch(Protocol):
+    """Where chunks come from that are missing or damaged here."""
+
+    async def fetch(self, session_id: bytes, index: int, chunk_id: bytes, size_bytes: int) -> Fetched | None:
+        """The blob of a chunk; None if nobody gives it."""
+        ...
+
+
+class FetchNothing:
+    """`Fetch` of a node without peers."""
+
+    async def fetch(self, session_id: bytes, index: int, chunk_id: bytes, size_bytes: int) -> Fetched | None:
+        """See `Fetch`."""
+        return None
+
+
+NO_FETCH = FetchNothing()
+
+
+def ignore_change(session_id: bytes) -> None:
+    """Tells nobody."""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionPorts:
-    """The world as the session room sees it."""
+    """The world as the session room sees it.
+
+    Attributes:
+        fetch: brings chunks back that are missing or damaged.
+        on_changed: is told the ID of a session when its facts are durable, or it is deleted; returns at once.
+    """
 
     clock: Clock
     entropy: Entropy
@@ -41,3 +83,5 @@ class SessionPorts:
     records: Records
     blobs: Blobs
     journal: Journal
+    fetch: Fetch = NO_FETCH
+    on_changed: Callable[[bytes], None] = ignore_change

@@ -16,6 +16,7 @@ from blake3 import blake3
 from kernel import aead
 from kernel.domains import Domain, Label
 from kernel.errors import Conflict, InvalidRecord, LucidError, NotFound, StoreDamaged, UsageError
+from kernel.uninterrupted import run_to_end
 from lucid.v1 import control_pb2, data_pb2, session_pb2
 from session import tables
 from session.access import (
@@ -31,13 +32,13 @@ from session.access import (
 from session.catalog import Catalog, describe_done, describe_tombstone, matches
 from session.control_policy import ControlPolicy
 from session.erasure import bury, erase, is_expired
+from session.healing import Healer
 from session.ledger import Ledger
 from session.ports import SessionPorts, Sink
 from session.preset import SessionPreset
 from session.reader import OnProgress, Reader
 from session.recording import Recorder, Recording
 from session.recovery import Recovery
-from session.uninterrupted import run_to_end
 from session.verifier import Verifier
 
 TOKEN_BYTES = 32
@@ -82,8 +83,9 @@ class SessionManager:
             asyncio.Semaphore(preset.live_chunks_in_flight),
         )
         self._catalog = Catalog(ports.records, ports.journal, keys)
-        self._reader = Reader(ports, keys, self._catalog, preset.chunks_in_flight, self._is_running)
-        self._verifier = Verifier(ports, keys, self._catalog, preset.chunks_in_flight)
+        healer = Healer(ports, self._report)
+        self._reader = Reader(ports, keys, self._catalog, healer, preset.chunks_in_flight, self._is_running)
+        self._verifier = Verifier(ports, keys, self._catalog, healer, preset.chunks_in_flight)
         self._running: dict[bytes, Recording] = {}
         self._opening = 0
         self._ledgers: WeakValueDictionary[bytes, Ledger] = WeakValueDictionary()
@@ -270,7 +272,7 @@ class SessionManager:
         """Checks a session; findings are kept as an incident. See `Verifier.verify`."""
         result = await self._verifier.verify(session_id, on_progress)
         result.state = self._state(session_id, self._catalog.row(session_id))
-        if result.findings:
+        if not result.valid:
             await self._report(session_id, result.findings[0])
         return result
 

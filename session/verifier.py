@@ -7,7 +7,8 @@ What is checked, in this order; each finding is kept and the checks go on:
 2. the checkpoints: an unbroken series of signatures over chunk IDs, the last one over the live frames too;
 3. the chunks as the index lists them: gaps, and one final chunk at the end of a complete session;
 4. the manifest of a complete session: signed by the same device for the same owner, over what is stored;
-5. the bytes: every chunk against its ID and, for who can read, decrypted.
+5. the bytes: every chunk against its ID and, for who can read, decrypted. What is missing or damaged here is
+   fetched from peers; if that succeeds, it is told and the recording is valid.
 """
 
 from blake3 import blake3
@@ -22,6 +23,7 @@ from session.catalog import Catalog
 from session.checkpoint import CheckpointSeries, compute_checkpoint_hash
 from session.control_policy import compute_policy_hash, decode_policy
 from session.encryptor import ChunkFlag
+from session.healing import Healer
 from session.live_tail import find_tail_damage
 from session.manifest import MAX_GAPS, decode_manifest
 from session.ports import SessionPorts
@@ -42,15 +44,18 @@ class NullSink:
 class Verifier:
     """Verifies sessions."""
 
-    def __init__(self, ports: SessionPorts, keys: RecorderKeys, catalog: Catalog, parallel: int) -> None:
+    def __init__(
+        self, ports: SessionPorts, keys: RecorderKeys, catalog: Catalog, healer: Healer, parallel: int
+    ) -> None:
         """`parallel`: chunks in memory at once."""
         self._ports = ports
         self._keys = keys
         self._catalog = catalog
+        self._healer = healer
         self._parallel = parallel
 
     async def verify(self, session_id: bytes, on_progress: OnProgress) -> control_pb2.VerifyResult:
-        """Checks everything; what is wrong stands in `findings`, and `valid` is true if nothing is.
+        """Checks everything; what is wrong stands in `findings`, and `valid` is true if nothing is any more.
 
         Args:
             session_id: the session.
@@ -76,11 +81,14 @@ class Verifier:
                 await check(session_id, row, secret, result)
             except (InvalidRecord, StoreDamaged) as error:
                 result.findings.append(data_pb2.Finding(what=str(error)))
-        copier = Copier(self._ports, self._catalog, session_id, secret, NullSink(), partial=True)
+        copier = Copier(
+            self._ports, self._catalog, self._healer, session_id, secret, NullSink(), partial=True
+        )
         await copier.copy_chunks(row.chunk_count, self._parallel, row.plaintext_bytes, on_progress)
         await copier.copy_frames()
         result.findings.extend(copier.findings)
         result.valid = not result.findings
+        result.findings.extend(copier.healed)
         return result
 
     async def _open(self, session_id: bytes, result: control_pb2.VerifyResult) -> bytes | None:

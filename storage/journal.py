@@ -18,9 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from kernel.errors import StoreDamaged, StoreError, StoreFull, UsageError
+from kernel.keyed_locks import KeyedLocks
 from kernel.ports import Files, JournalContents, Offload
 from storage import journal_format
-from storage.keyed_locks import KeyedLocks
 from storage.paths import check_path, get_ancestors, is_path
 from storage.quota import Quota
 

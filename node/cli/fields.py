@@ -44,9 +44,13 @@ RECORDED: Fields = {
     "chunks": SESSION["chunks"],
     "plaintext_bytes": SESSION["plaintext_bytes"],
     "stored_bytes": SESSION["stored_bytes"],
+    "replicas": "complete copies of the whole session on nodes of others",
 }
 
-_FINDINGS = "what is wrong, an array of {`chunk`, `what`}; `chunk` is null if it concerns none"
+_FINDINGS = (
+    "what is wrong, an array of {`chunk`, `what`, `healed`}; `chunk` is null if it concerns none;"
+    " `healed`: it was brought back from a peer"
+)
 
 PEER: Fields = {
     "peer_id": "ID of the node; empty while nobody was met at the address",
@@ -93,9 +97,12 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "sessions_interrupted": "sessions that wait for `session recover`",
         "sessions_complete": "complete sessions",
         "metrics_address": "loopback address that serves metrics",
+        "replicas_wanted": "copies of single chunks that other nodes are to hold; 0 without peers",
+        "replicas_held": "copies of single chunks that other nodes hold",
         "listen": "multiaddr where other nodes reach this one, its ID included; empty: nowhere",
         "peers_connected": "peers that can be called now",
         "peers_known": "peers that are known, and configured addresses where nobody was met yet",
+        "held_bytes": "bytes of chunks that are held for others; part of `blob_bytes`",
     },
     "doctor": {
         "home": "where the node lives",
@@ -129,6 +136,13 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "sealed": "true if chunks were checked against what was signed, but no key of this node opens them",
         "findings": _FINDINGS,
     },
+    "session verify --remote": {
+        "session_id": SESSION["session_id"],
+        "valid": "did every holder that was asked show what it is to hold?",
+        "leaves": "stretches of 4 KiB that were shown and are right",
+        "holders": "holders that were asked",
+        "findings": _FINDINGS,
+    },
     "session get": {
         "session_id": SESSION["session_id"],
         "output": "path that was written",
@@ -140,6 +154,15 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "output": "path that was written",
         "plaintext_bytes": "bytes that were written",
         "findings": _FINDINGS,
+    },
+    "replicas": {
+        "session_id": SESSION["session_id"],
+        "wanted": "how many copies of each chunk there are to be",
+        "held": "copies of single chunks that other nodes hold",
+        "pending": "copies of single chunks that are missing",
+        "replicas": "an array of {`chunk`, `replica`, `peer_id`, `held`, `stored`, `audited`, `until`,"
+        " `trouble`}: when the holder stored it, when it passed an audit last, when its lease ends,"
+        " what is wrong",
     },
     "session recover": {"finalized": "an array of the sessions that were finalized, as in `session list`"},
     "session recover --resume": RECORDED,

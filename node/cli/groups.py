@@ -15,6 +15,7 @@ COMMANDS: "Table" = {
         "install": ("node.cli.service", "Install a systemd unit that runs the node."),
         "uninstall": ("node.cli.service", "Remove the systemd unit."),
     },
+    "replicas": ("node.cli.replicas", "Show which nodes hold copies of a recording."),
     "session": {
         "record": ("node.cli.session_record", "Record a file, a directory, standard input or a terminal."),
         "list": ("node.cli.session_list", "List sessions."),

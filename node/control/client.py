@@ -110,6 +110,30 @@ class ControlClient:
         with _mapping():
             return self._stub.SetHold(request, timeout=_deadline("SetHold")).session
 
+    def list_replicas(self, session: str) -> control_pb2.ListReplicasResponse:
+        """Who holds what of a session."""
+        request = control_pb2.ListReplicasRequest(session=session)
+        with _mapping():
+            return self._stub.ListReplicas(request, timeout=_deadline("ListReplicas"))
+
+    def wait_replicas(self, session: str, wait_s: int) -> Iterator[control_pb2.WaitReplicasResponse]:
+        """How far spreading has come, again and again, until all replicas are there or the time is up."""
+        request = control_pb2.WaitReplicasRequest(session=session, wait_s=wait_s)
+        with _mapping():
+            yield from self._stub.WaitReplicas(request, timeout=_deadline("WaitReplicas"))
+
+    def audit_session(
+        self, session: str, percent: int, on_progress: Callable[[int, int], None]
+    ) -> control_pb2.AuditResult:
+        """Asks the holders for random leaves; `on_progress` gets chunks done and in all."""
+        request = control_pb2.AuditSessionRequest(session=session, percent=percent)
+        with _mapping():
+            for response in self._stub.AuditSession(request, timeout=_deadline("AuditSession")):
+                if response.HasField("result"):
+                    return response.result
+                on_progress(response.progress.plaintext_bytes, response.progress.total_bytes)
+        raise Unavailable("the daemon ended the call without a result", hint="Look at its log.")
+
     def list_peers(self) -> list[control_pb2.Peer]:
         """All peers, and the addresses where nobody was met yet."""
         with _mapping():

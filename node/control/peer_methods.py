@@ -47,24 +47,6 @@ class PeerMethods:
         token, ttl_s = self._node.peering.make_owner_token()
         return control_pb2.MakeTokenResponse(token=token, token_ttl_s=ttl_s)
 
-    async def ListReplicas(  # noqa: N802
-        self, request: control_pb2.ListReplicasRequest, context: Context
-    ) -> control_pb2.ListReplicasResponse:
-        """Not there yet."""
-        raise Unavailable("not there yet")
-
-    def WaitReplicas(  # noqa: N802
-        self, request: control_pb2.WaitReplicasRequest, context: Context
-    ) -> AsyncIterator[control_pb2.WaitReplicasResponse]:
-        """Not there yet."""
-        raise Unavailable("not there yet")
-
-    def AuditSession(  # noqa: N802
-        self, request: control_pb2.AuditSessionRequest, context: Context
-    ) -> AsyncIterator[control_pb2.AuditSessionResponse]:
-        """Not there yet."""
-        raise Unavailable("not there yet")
-
     async def ShareSession(  # noqa: N802
         self, request: control_pb2.ShareSessionRequest, context: Context
     ) -> control_pb2.ShareSessionResponse:

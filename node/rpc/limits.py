@@ -63,7 +63,7 @@ METHODS: dict[str, RpcLimit] = {
     _CHUNK + "HasChunks": RpcLimit(Who.PEER, 40 * KIB, 20, 100, 15),
     _CHUNK + "AuditChunk": RpcLimit(Who.PEER, 256, 100, 500, 15),
     _CHUNK + "ReleaseChunk": RpcLimit(Who.PEER, 1 * KIB, 200, 2000, 30),
-    _CHUNK + "PutHead": RpcLimit(Who.PEER, 64 * KIB, 5, 50, 30),
+    _CHUNK + "PutHead": RpcLimit(Who.PEER, 66 * KIB, 5, 50, 30),
     _CHUNK + "GetHead": RpcLimit(Who.PEER, 256, 5, 50, 15),
     _WITNESS + "Attest": RpcLimit(Who.PEER, 8 * KIB, 50, 500, 15),
     _WITNESS + "GetAttested": RpcLimit(Who.PEER, 256, 50, 500, 15),

@@ -9,7 +9,7 @@ from kernel.sealing import compute_x25519_public
 from kernel.signing import SigningKey
 from lucid.v1 import control_pb2, session_pb2
 from session.access import RecorderKeys
-from session.ports import SessionPorts
+from session.ports import NO_FETCH, Fetch, SessionPorts
 from session.preset import SessionPreset
 from session.session_manager import RecordingRequest, SessionManager
 from session.tables import SMALL_FACTS, TABLES
@@ -120,6 +120,8 @@ class World:
         device = SigningKey.from_seed(b"d" * 32)
         self.keys = RecorderKeys(NETWORKS["dev"], device, b"o" * 32, public, {public: private})
         self.preset = SessionPreset(chunk_bytes=chunk_bytes)
+        self.fetch: Fetch = NO_FETCH
+        self.changed: list[bytes] = []
         self.ports: SessionPorts
         self.manager: SessionManager
 
@@ -133,6 +135,8 @@ class World:
             self.records,
             await FileBlobs.open(self.files, offload, quota),
             await FileJournal.open(self.files, offload, quota, reserved=SMALL_FACTS),
+            self.fetch,
+            self.changed.append,
         )
         self.manager = SessionManager(self.ports, self.keys, self.preset)
         await self.manager.start()

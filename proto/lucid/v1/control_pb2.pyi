@@ -824,6 +824,7 @@ class WaitReplicasResponse(_message.Message):
     replicas: _builtins.int
     """Complete replicas of the whole session, the least of all its chunks."""
     wanted: _builtins.int
+    """0 if there is nobody to spread to."""
     held: _builtins.int
     pending: _builtins.int
     def __init__(

@@ -27,7 +27,7 @@ class Untouched:
 
 def test_composing_touches_nothing(home: Home, make_peering: Any) -> None:
     world: Any = Untouched()
-    ports = NodePorts(world, world, world, world, world, world, world, world)
+    ports = NodePorts(world, world, world, world, world, world, world, world, world)
     public = compute_x25519_public(b"p" * 32)
     keys = RecorderKeys(NETWORKS["dev"], SigningKey.from_seed(b"d" * 32), b"o" * 32, public, {})
     before = threading.active_count()
