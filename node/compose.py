@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
 from dht.ports import Peers
-from dht.preset import SpreadPreset
+from dht.preset import DAY_S, SpreadPreset
 from kernel.errors import LucidError
 from kernel.peer_id import encode_peer_id
 from lucid.v1 import control_pb2, session_pb2
@@ -73,7 +73,8 @@ class Node:
         self.pid = 0
         self._started_ns = 0
         self.hosting = Hosting(keys.device, keys.network, config, ports, self.get_room)
-        self.spreading = Spreading(keys, config, ports, peers, SpreadPreset(), self.hosting.pace)
+        preset = SpreadPreset(grace_s=config.repair_after or DAY_S)
+        self.spreading = Spreading(keys, config, ports, peers, preset, self.hosting.pace)
         session_ports = SessionPorts(
             ports.clock,
             ports.entropy,
@@ -84,8 +85,8 @@ class Node:
             self.spreading.fetch,
             self.spreading.replicator.on_changed,
         )
-        preset = SessionPreset(max_recordings=config.max_recordings)
-        self.manager = SessionManager(session_ports, keys, preset)
+        session_preset = SessionPreset(max_recordings=config.max_recordings)
+        self.manager = SessionManager(session_ports, keys, session_preset)
 
     async def start(self) -> None:
         """Recovers what a killed process left; after this the node can be served."""
