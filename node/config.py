@@ -153,7 +153,7 @@ class NodeConfig:
     repair_after: int = _setting(
         0,
         parse_duration,
-        "time after which the copies of a node that is not seen are made again on others, such as `6h`; 0: a day",
+        "time after which copies on a node that is not seen are made again on others; 0: a day",
     )
     metrics_listen: str = _setting(
         "127.0.0.1:0",
