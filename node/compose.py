@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
 from dht.ports import Peers
-from dht.preset import SpreadPreset
+from dht.preset import DAY_S, SpreadPreset
 from kernel.errors import LucidError
 from kernel.peer_id import encode_peer_id
 from lucid.v1 import control_pb2, session_pb2
@@ -79,7 +79,8 @@ class Node:
         self.pid = 0
         self._started_ns = 0
         self.hosting = Hosting(keys.device, keys.network, config, ports, self.get_room)
-        self.spreading = Spreading(keys, config, ports, peers, SpreadPreset(), self.hosting.pace)
+        preset = SpreadPreset(grace_s=config.repair_after or DAY_S)
+        self.spreading = Spreading(keys, config, ports, peers, preset, self.hosting.pace)
         self.witnessing = Witnessing(keys, ports, peers, log, expects_peers=bool(config.peers))
         session_ports = SessionPorts(
             ports.clock,
@@ -92,8 +93,8 @@ class Node:
             self._on_changed,
             self.witnessing.attester,
         )
-        preset = SessionPreset(max_recordings=config.max_recordings)
-        self.manager = SessionManager(session_ports, keys, preset)
+        session_preset = SessionPreset(max_recordings=config.max_recordings)
+        self.manager = SessionManager(session_ports, keys, session_preset)
         self.prover = Prover(session_ports, keys)
         self.heads = OwnerHeads(session_ports, keys, peering.keys, self.manager, peering.book, log)
 

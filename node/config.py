@@ -150,6 +150,11 @@ class NodeConfig:
         " spaces between them in the environment",
         flag="peer",
     )
+    repair_after: int = _setting(
+        0,
+        parse_duration,
+        "time after which copies on a node that is not seen are made again on others; 0: a day",
+    )
     metrics_listen: str = _setting(
         "127.0.0.1:0",
         _parse_loopback,

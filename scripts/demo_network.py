@@ -6,7 +6,6 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scripts.demo_stage import MIB, Seat, Stage, Typist, check, flip_bit, is_same, make_file, say, show
 from simnet.control import call
@@ -213,11 +212,9 @@ def restore(network: Network) -> None:
 def check_bundle(network: Network, bundle: Path) -> None:
     say("14. The proof is checked: offline, by somebody who has only the file")
     witnesses = [word for node in network.nodes[1:] for word in ("--witness", node.id)]
-    print(network.owner.run("verify", "bundle", str(bundle), *witnesses))
-    result: dict[str, Any] = network.owner.run_json(
-        "verify", "bundle", str(bundle), *witnesses, "--recording", str(network.source), quiet=True
-    )
-    check("it holds, and the file is what was recorded", result["valid"])
+    words = ("verify", "bundle", str(bundle), *witnesses)
+    print(network.owner.run(*words, "--recording", str(network.source)))
+    check("it holds, and the chunk that it shows stands in the file", True)
     flip_bit(bundle)
-    network.owner.run("verify", "bundle", str(bundle), *witnesses, expect=3)
-    check("with one bit changed it does not", True)
+    network.owner.run(*words, expect=3)
+    check("with one bit changed it does not hold", True)

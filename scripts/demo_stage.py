@@ -57,7 +57,12 @@ class Seat:
     def run(self, *words: str, expect: int = 0, quiet: bool = False) -> str:
         if not quiet:
             self.stage.show_command(*words)
-        done = subprocess.run(self.command(*words), capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [LUCID, *words] if words[0] == "verify" else self.command(*words),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode != expect:
             sys.exit(
                 f"the demo failed: lucid-node {' '.join(words)} ended with status {done.returncode}, expected"

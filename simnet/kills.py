@@ -8,8 +8,10 @@ at the instant of a kill does not.
 """
 
 import json
+import os
 import random
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -126,8 +128,7 @@ class KillRun:
     def _restore(self, victim: int) -> None:
         """Empties the owner's disk and restores it; kills meanwhile."""
         call(self._layout, "kill", OWNER)
-        home = self._layout.home(OWNER)
-        shutil.rmtree(home.root)
+        shutil.rmtree(self._layout.home(OWNER).root)
         words = ["--phrase-file", str(self._layout.words(OWNER))]
         words += ["--passphrase-file", str(self._layout.passphrase)]
         for node in read_cluster(self._layout)[OWNER + 1 :]:
@@ -135,11 +136,10 @@ class KillRun:
         restoring = self._start("restore", "--json", *words)
         if victim == OWNER:
             self._pause("restore")
-            restoring.kill()
+            os.killpg(restoring.pid, signal.SIGKILL)  # the command and the daemon that it started
             restoring.communicate()
             self._count("restore", victim)
-            if not home.keystore.exists():
-                self._run("restore", *words)
+            self._run("restore", *words)
         else:
             self._kill("restore", victim)
             self._finish(restoring)
@@ -191,13 +191,14 @@ class KillRun:
             stderr=subprocess.PIPE,
             text=True,
             env=get_environment(),
+            start_new_session=True,
         )
 
     def _finish(self, process: "subprocess.Popen[str]") -> dict[str, Any]:
         try:
             output, errors = process.communicate(timeout=COMMAND_TIMEOUT_S)
         except BaseException:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise
         if process.returncode:
