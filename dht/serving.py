@@ -11,7 +11,7 @@ from dht.bandwidth import Pace
 from dht.holding_store import HoldingStore
 from dht.lease import CHUNK_ID_BYTES, MAX_BLOB_BYTES
 from dht.ports import KeepingPorts
-from dht.transfer import FRAME_BYTES, check_leaves, count_leaves, is_range, split_leaves
+from dht.transfer import FRAME_BYTES, check_leaves, count_leaves, is_range
 from kernel.chunk_id import LEAF_BYTES, compute_chunk_id, compute_chunk_leaves
 from kernel.errors import InvalidRecord, NotFound, Reason, StoreDamaged
 from kernel.merkle import compute_inclusion_proof, compute_leaf
@@ -82,7 +82,8 @@ class ServedChunks:
         size_bytes = self._find(request.chunk_id)
         if max(request.leaves) >= count_leaves(size_bytes):
             raise InvalidRecord(Reason.WRONG_INDEX, f"the chunk has {count_leaves(size_bytes)} leaves")
-        leaves = split_leaves(await self._find_leaves(request.chunk_id, size_bytes))
+        # Of the bytes, not those that were kept: damage anywhere is found, whichever leaf is asked for.
+        leaves = await self._hash(request.chunk_id, size_bytes)
         response = chunk_pb2.AuditChunkResponse(size_bytes=size_bytes)
         for index in request.leaves:
             place = index * LEAF_BYTES
