@@ -94,6 +94,11 @@ def judge_at_most(target: str, measured: float, bound: float, unit: str) -> Verd
     return Verdict(target, f"{format_value(measured)} {unit}", measured <= bound)
 
 
+def judge_at_least(target: str, measured: float, bound: float, unit: str) -> Verdict:
+    """A verdict for "no less than"."""
+    return Verdict(target, f"{format_value(measured)} {unit}", measured >= bound)
+
+
 def judge_speedup(target: str, ours: float, others: Mapping[str, float], factor: float) -> Verdict | None:
     """A verdict for "so many times as fast as the fastest of the others"; None if there are no others."""
     if not others:

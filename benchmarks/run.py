@@ -17,20 +17,25 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.bulk import SUBJECTS, measure_bulk
 from benchmarks.corpus import ensure_corpus
+from benchmarks.kills import measure_kills
 from benchmarks.lucid_node import is_installed
 from benchmarks.machine import describe_machine, describe_programs, get_commit
 from benchmarks.measures import Figure, Value
 from benchmarks.memory import measure_memory, measure_startup
+from benchmarks.network import measure_network
 from benchmarks.peers import find_missing
 from benchmarks.process import BenchmarkError
 from benchmarks.proof import measure_proof
 from benchmarks.report import Context, render_json, render_text, write_docs
 from benchmarks.terminal import measure_terminal
+from benchmarks.transfer import measure_transfer
+from kernel.errors import LucidError
 
 OURS = "lucid-node"
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ["restic", "borg", "script", "asciinema"]
-NAMES = ["bulk", "memory", "terminal", "startup", "proof"]
+NAMES = ["bulk", "memory", "terminal", "startup", "proof", "transfer", "network"]
+LONG_NAMES = ["kills"]  # an hour and more: only where they are asked for
 CACHE = ROOT / ".cache" / "bench"
 PAGE = ROOT / "docs" / "benchmarks.md"
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -47,13 +52,16 @@ def parse_size(text: str) -> int:
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, with the sizes that follow from --quick filled in."""
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", action="append", choices=NAMES, help="measure this alone; repeatable")
+    parser.add_argument(
+        "--only", action="append", choices=NAMES + LONG_NAMES, help="measure this alone; repeatable"
+    )
     parser.add_argument("--subjects", help=f"of {', '.join([OURS, *PEERS, 'cp'])}: these alone, by commas")
     parser.add_argument(
         "--size", type=parse_size, help="of the recorded file; memory also takes ten times that [1G]"
     )
     parser.add_argument("--rounds", type=int, help="interleaved rounds [3; terminal 5]")
     parser.add_argument("--keys", type=int, help="keystrokes per round [200]")
+    parser.add_argument("--kills", type=int, help="of nodes, at random instants [500]")
     parser.add_argument("--quick", action="store_true", help="64M, 1 round, 50 keys: does it run at all?")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md and its plot")
@@ -69,6 +77,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     options.terminal_rounds = options.rounds or (1 if options.quick else 5)
     options.rounds = options.rounds or (1 if options.quick else 3)
     options.keys = options.keys or (50 if options.quick else 200)
+    options.kills = options.kills or (6 if options.quick else 500)
     return options
 
 
@@ -94,11 +103,14 @@ def measure(options: argparse.Namespace, scratch: Path) -> tuple[list[Figure], l
         ],
         "startup": lambda: [measure_startup(scratch, options.rounds, report)] if with_us else [],
         "proof": lambda: [measure_proof(report)] if with_us else [],
+        "network": lambda: measure_network(scratch, options.size, report) if with_us else [],
+        "kills": lambda: [measure_kills(scratch, options.kills, report)] if with_us else [],
+        "transfer": lambda: [measure_transfer(scratch, options.rounds, report)] if with_us else [],
     }
-    for name in [name for name in NAMES if name in options.only]:
+    for name in [name for name in steps if name in options.only]:
         try:
             figures += steps[name]()
-        except (BenchmarkError, OSError, ValueError, LookupError) as error:
+        except (BenchmarkError, LucidError, OSError, ValueError, LookupError) as error:
             report(f"{name} FAILED: {type(error).__name__}: {error}")
             failed.append(name)
     return figures, failed

@@ -3,11 +3,16 @@
 Messages are those of `lucid.v1`; what a peer answers is unchecked: the flow that asked checks it.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from lucid.v1 import chunk_pb2, witness_pb2
+from kernel.ports import Blobs, Clock, Journal, Offload, Records
+from kernel.signing import SigningKey
+from lucid.v1 import chunk_pb2, identity_pb2, share_pb2, witness_pb2
+
+FetchBlob = Callable[[bytes, int], Awaitable[bytes]]
+"""Chunk ID and length → the blob, from here or from any peer. Raises `Unavailable` if nobody gives it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,25 @@ class PeerIdentity:
     device: bytes
     owner: bytes
     box: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeepingPorts:
+    """The world as it is seen by what keeps things for others."""
+
+    clock: Clock
+    offload: Offload
+    records: Records
+    blobs: Blobs
+    journal: Journal
+
+
+class OwnBlobs(Protocol):
+    """What this node needs blobs for, beside keeping them for others."""
+
+    async def needs(self, blob_id: bytes) -> bool:
+        """True if a session or a head of this node needs the blob, or if that cannot be told."""
+        ...
 
 
 class Peer(Protocol):
@@ -75,6 +99,10 @@ class Peer(Protocol):
         """Asks what was co-signed last."""
         ...
 
+    async def offer(self, request: share_pb2.OfferRequest) -> share_pb2.OfferResponse:
+        """Gives it a session to read."""
+        ...
+
 
 class Peers(Protocol):
     """The peers of this node."""
@@ -90,3 +118,124 @@ class Peers(Protocol):
     async def wait_changed(self) -> None:
         """Returns when a peer has come or gone since the last call of this caller, or at once if one has."""
         ...
+
+
+class Sessions(Protocol):
+    """What heads tell of: the sessions of this node's owner that this node keeps."""
+
+    def list(self) -> Sequence[tuple[bytes, int]]:
+        """(session ID, number of facts) of every session, by ID. Not those that other owners shared."""
+        ...
+
+    def deleted(self) -> Sequence[bytes]:
+        """IDs of deleted sessions, the newest of them if there are very many."""
+        ...
+
+    async def read_facts(self, session_id: bytes, first: int, end: int) -> Sequence[bytes]:
+        """The facts `first` to `end` - 1, as they stand in the journal; fewer if one is damaged."""
+        ...
+
+    async def adopt(self, session_id: bytes, payloads: Sequence[bytes]) -> bool:
+        """Takes in a session that another device of the owner recorded; durable on return.
+
+        Returns:
+            False if the session is here, or was deleted here: nothing was done.
+
+        Raises:
+            InvalidRecord: the facts are no session of this owner.
+        """
+        ...
+
+    async def adopt_deletion(self, session_id: bytes) -> None:
+        """Remembers that the owner deleted a session elsewhere; does nothing if the session is here."""
+        ...
+
+    def trust(self, device: bytes) -> None:
+        """From now on a device counts as one of the owner's that recorded."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OwnChunk:
+    """A chunk of a recording of this node that is durable and part of its session.
+
+    Attributes:
+        session_id: 16 bytes.
+        index: its place in the session.
+        chunk_id: 32 bytes.
+        size_bytes: of the blob.
+    """
+
+    session_id: bytes
+    index: int
+    chunk_id: bytes
+    size_bytes: int
+
+
+class Recordings(Protocol):
+    """The recordings of this node, as far as spreading them needs."""
+
+    def session_ids(self) -> Sequence[bytes]:
+        """All sessions that are to be spread: those of this node's owner, sorted."""
+        ...
+
+    def chunk_count(self, session_id: bytes) -> int:
+        """Chunks of a session so far; 0 if there is no such session, or its row is damaged."""
+        ...
+
+    def chunks(self, session_id: bytes, start: int, limit: int) -> Sequence[OwnChunk]:
+        """Up to `limit` chunks of a session from index `start` on; those with a damaged row are left out."""
+        ...
+
+    def is_own(self, session_id: bytes) -> bool:
+        """Is there such a session, recorded by a device of this node's owner?"""
+        ...
+
+    def is_deleted(self, session_id: bytes) -> bool:
+        """Was there such a session, and was it deleted?"""
+        ...
+
+    async def lease_key(self, session_id: bytes) -> SigningKey:
+        """The key that signs the session's leases.
+
+        Raises:
+            Locked: this device has no key that reads the session.
+            NotFound, StoreDamaged, InvalidRecord: the secret is gone, or damaged.
+        """
+        ...
+
+
+class Checkpoints(Protocol):
+    """The recordings of this node, as far as their witnesses are concerned."""
+
+    def session_ids(self) -> Sequence[bytes]:
+        """All sessions that this device recorded or is recording, sorted."""
+        ...
+
+    def newest(self, session_id: bytes) -> identity_pb2.Signed | None:
+        """The last checkpoint; durable. None if there is none, or no such session."""
+        ...
+
+    def get(self, session_id: bytes, sequence: int) -> identity_pb2.Signed | None:
+        """The checkpoint with this sequence number; None if it is missing or damaged."""
+        ...
+
+    def chunk_ids(self, session_id: bytes, count: int) -> Sequence[bytes]:
+        """IDs of the first `count` chunks.
+
+        Raises:
+            StoreDamaged: some are missing.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SpreadPorts:
+    """The world as the spreading of own chunks sees it."""
+
+    clock: Clock
+    offload: Offload
+    records: Records
+    blobs: Blobs
+    peers: Peers
+    recordings: Recordings

@@ -29,7 +29,12 @@ def compute_chunk_leaves(blob: bytes, head: bytes = b"") -> list[bytes]:
 
 def compute_chunk_id(leaves: Sequence[bytes], blob_bytes: int) -> bytes:
     """The chunk ID from the leaf hashes and the length of the blob."""
-    return blake3(_TAG + blob_bytes.to_bytes(8, "big") + compute_root(leaves)).digest()
+    return bind_length(compute_root(leaves), blob_bytes)
+
+
+def bind_length(root: bytes, blob_bytes: int) -> bytes:
+    """The chunk ID from the root and the length of the blob."""
+    return blake3(_TAG + blob_bytes.to_bytes(8, "big") + root).digest()
 
 
 def compute_blob_id(blob: bytes, head: bytes = b"") -> bytes:

@@ -97,6 +97,7 @@ class Reason(Enum):
     WRONG_SESSION = "wrong session"
     WRONG_INDEX = "wrong index"
     WRONG_HASH = "wrong hash"
+    WRONG_HOLDER = "meant for another node"
     WRONG_VERSION = "unknown version"
     NOT_DECRYPTABLE = "cannot be decrypted"
     WRONG_ADDRESS = "meant for another address"

@@ -24,10 +24,12 @@ class OwnerKeys:
 
     Attributes:
         identity: signs grant lists.
+        head_locator: names where the owner's heads are found, and signs who may write them.
     """
 
     _root: bytes
     identity: SigningKey
+    head_locator: SigningKey
 
     @classmethod
     def from_root(cls, root: bytes) -> "OwnerKeys":
@@ -37,7 +39,8 @@ class OwnerKeys:
             ValueError: the root has another length.
         """
         _check_root(root)
-        return cls(root, SigningKey.from_seed(derive(root, Label.OWNER)))
+        identity, locator = (derive(root, label) for label in (Label.OWNER, Label.HEAD_LOCATOR))
+        return cls(root, SigningKey.from_seed(identity), SigningKey.from_seed(locator))
 
     def seal(self, index: int) -> bytes:
         """X25519 private key number `index`, to which session secrets are sealed."""

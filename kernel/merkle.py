@@ -103,12 +103,21 @@ def compute_inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
 
 def is_included(leaf: bytes, index: int, count: int, proof: Sequence[bytes], root: bytes) -> bool:
     """True if `leaf` stands at `index` of the tree with `count` leaves and this root (RFC 9162, 2.1.3.2)."""
+    return compute_proven_root(leaf, index, count, proof) == root
+
+
+def compute_proven_root(leaf: bytes, index: int, count: int, proof: Sequence[bytes]) -> bytes | None:
+    """The root of the one tree with `count` leaves in which `proof` leads from `leaf` at `index` to the root.
+
+    Returns:
+        None if a proof of this leaf has another length.
+    """
     if not 0 <= index < count:
-        return False
+        return None
     node, last = leaf, count - 1
     for sibling in proof:
         if last == 0 or len(sibling) != HASH_BYTES:
-            return False
+            return None
         if index & 1 or index == last:
             node = compute_node(sibling, node)
             while not index & 1 and index:
@@ -118,7 +127,7 @@ def is_included(leaf: bytes, index: int, count: int, proof: Sequence[bytes], roo
             node = compute_node(node, sibling)
         index >>= 1
         last >>= 1
-    return last == 0 and node == root
+    return node if last == 0 else None
 
 
 def compute_consistency_proof(leaves: Sequence[bytes], old_count: int) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +48,14 @@ class SystemEntropy:
     def draw(self, size_bytes: int) -> bytes:
         """See `kernel.ports.Entropy`."""
         return os.urandom(size_bytes)
+
+
+class SystemRng:
+    """`kernel.ports.Rng` from the operating system, which cannot be foreseen by who is audited."""
+
+    def below(self, bound: int) -> int:
+        """See `kernel.ports.Rng`."""
+        return secrets.randbelow(bound)
 
 
 class ThreadOffload:

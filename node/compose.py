@@ -8,15 +8,22 @@ from collections.abc import Awaitable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
+from dht.ports import Peers
+from dht.preset import DAY_S, SpreadPreset
 from kernel.errors import LucidError
 from kernel.peer_id import encode_peer_id
 from lucid.v1 import control_pb2, session_pb2
 from node.config import NodeConfig
 from node.health import LEAST_FREE_BYTES, Health
+from node.hosting import Hosting
 from node.logs import Logger
 from node.metrics import NodeMetrics
+from node.owner_heads import OwnerHeads
 from node.ports import NodePorts, Usage
+from node.spreading import Spreading
+from node.witnessing import Witnessing
 from session.access import RecorderKeys
+from session.bundle_builder import Prover
 from session.ports import SessionPorts
 from session.preset import SessionPreset
 from session.session_manager import SessionManager
@@ -40,7 +47,12 @@ class Node:
         metrics: what it counts.
         health: what is wrong with it.
         log: where it logs.
+        hosting: what it keeps for others.
+        spreading: brings its sessions to other nodes, and back.
         manager: its sessions.
+        heads: publishes and restores them, and shares single ones.
+        prover: makes proof bundles of them.
+        witnessing: has its checkpoints co-signed, and co-signs those of others.
         peering: its side that other nodes see; `peering.book` are its peers.
         metrics_address: where metrics are served; empty if nowhere.
         pid: process ID, for people; 0 if it has none of its own.
@@ -54,6 +66,7 @@ class Node:
         metrics: NodeMetrics,
         log: Logger,
         peering: "Peering",
+        peers: Peers,
     ) -> None:
         self.keys = keys
         self.config = config
@@ -65,17 +78,36 @@ class Node:
         self.metrics_address = ""
         self.pid = 0
         self._started_ns = 0
+        self.hosting = Hosting(keys.device, keys.network, config, ports, self.get_room)
+        preset = SpreadPreset(grace_s=config.repair_after or DAY_S)
+        self.spreading = Spreading(keys, config, ports, peers, preset, self.hosting.pace)
+        self.witnessing = Witnessing(keys, ports, peers, log, expects_peers=bool(config.peers))
         session_ports = SessionPorts(
-            ports.clock, ports.entropy, ports.offload_cpu, ports.records, ports.blobs, ports.journal
+            ports.clock,
+            ports.entropy,
+            ports.offload_cpu,
+            ports.records,
+            self.hosting.own_blobs,
+            ports.journal,
+            self.spreading.fetch,
+            self._on_changed,
+            self.witnessing.attester,
         )
-        preset = SessionPreset(max_recordings=config.max_recordings)
-        self.manager = SessionManager(session_ports, keys, preset)
+        session_preset = SessionPreset(max_recordings=config.max_recordings)
+        self.manager = SessionManager(session_ports, keys, session_preset)
+        self.prover = Prover(session_ports, keys)
+        self.heads = OwnerHeads(session_ports, keys, peering.keys, self.manager, peering.book, log)
 
     async def start(self) -> None:
         """Recovers what a killed process left; after this the node can be served."""
         self._started_ns = self.ports.clock.wall_ns()
+        self.health.troubles += await self.hosting.start()
+        self.health.troubles += await self.heads.start()
+        self.health.troubles += await self.witnessing.witnesses.start()
+        self.health.troubles += self.peering.load()
         await self.manager.start()
-        self.health.troubles += self.manager.problems + self.peering.load()
+        self.health.troubles += self.manager.problems
+        self.witnessing.attester.begin()
         self.measure()
 
     async def stop(self) -> None:
@@ -92,6 +124,7 @@ class Node:
                 slept_s = 0.0
                 try:
                     await self.manager.sweep()
+                    await self.hosting.sweep()
                 except LucidError as error:
                     self.health.on_error(error)
                     self.log.error("sweep failed", why=str(error))
@@ -124,6 +157,10 @@ class Node:
         self.health.on_error(error)
         self.log.warning("request failed", code=type(error).__name__, why=str(error), **context)
 
+    def _on_changed(self, session_id: bytes) -> None:
+        self.spreading.replicator.on_changed(session_id)
+        self.witnessing.attester.on_changed(session_id)
+
     def on_recorded(self, kind: str, size_bytes: int) -> None:
         """Counts source bytes that were taken."""
         self.metrics.recorded_bytes.labels(kind).inc(size_bytes)
@@ -144,6 +181,7 @@ class Node:
     async def status(self) -> control_pb2.GetStatusResponse:
         """How the node is doing."""
         usage, counts = await self._look()
+        wanted, held = await self.ports.offload_io.run(self.spreading.count_all)
         return control_pb2.GetStatusResponse(
             version=version("lucid-network"),
             peer_id=encode_peer_id(self.keys.device.public_key),
@@ -152,7 +190,7 @@ class Node:
             started_ns=self._started_ns,
             pid=self.pid,
             serving=self.health.serving,
-            problems=self.health.problems,
+            problems=[*self.health.problems, *self.heads.problems],
             blob_bytes=usage.blob_bytes,
             journal_bytes=usage.journal_bytes,
             index_bytes=usage.index_bytes,
@@ -162,9 +200,12 @@ class Node:
             sessions_interrupted=counts.get(session_pb2.STATE_INTERRUPTED, 0),
             sessions_complete=counts.get(session_pb2.STATE_COMPLETE, 0),
             metrics_address=self.metrics_address,
+            replicas_wanted=wanted,
+            replicas_held=held,
             listen="" if self.peering.address is None else str(self.peering.address),
             peers_connected=self.peering.book.count_connected(),
             peers_known=len(self.peering.book.describe()),
+            held_bytes=self.hosting.holdings.held_bytes,
         )
 
     def get_room(self) -> int:
@@ -190,6 +231,7 @@ def compose(
     metrics: NodeMetrics,
     log: Logger,
     peering: "Peering",
+    peers: Peers | None = None,
 ) -> Node:
-    """A node, ready to be started."""
-    return Node(keys, config, ports, metrics, log, peering)
+    """A node, ready to be started. Its recordings go to `peers`; if None, to those of `peering`."""
+    return Node(keys, config, ports, metrics, log, peering, peering.book if peers is None else peers)

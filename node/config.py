@@ -120,6 +120,18 @@ class NodeConfig:
     quota: int = _setting(
         0, parse_size, "most bytes that recordings may take on disk, such as `20G`; 0 sets no limit"
     )
+    hosting_quota: int = _setting(
+        0, parse_size, "most bytes to keep for others, such as `100G`; 0: as much as there is room for"
+    )
+    hosting_quota_per_owner: int = _setting(
+        0, parse_size, "most bytes to keep for one other owner; 0 sets no limit"
+    )
+    limit_up: int = _setting(
+        0, parse_size, "most bytes to send to other nodes in a second, such as `500K`; 0 sets no limit"
+    )
+    limit_down: int = _setting(
+        0, parse_size, "most bytes to receive from other nodes in a second; 0 sets no limit"
+    )
     retention: int = _setting(
         0,
         parse_duration,
@@ -137,6 +149,11 @@ class NodeConfig:
         "multiaddrs of other nodes, each with `/p2p/PEER-ID` behind it or without; an array in the file, with"
         " spaces between them in the environment",
         flag="peer",
+    )
+    repair_after: int = _setting(
+        0,
+        parse_duration,
+        "time after which copies on a node that is not seen are made again on others; 0: a day",
     )
     metrics_listen: str = _setting(
         "127.0.0.1:0",

@@ -70,7 +70,8 @@ def run_daemon(
     check_network(config, keystore)
     log = make_logger(config.log_level, config.log_format)
     keys = get_recorder_keys(keystore, SystemClock().wall_ns() // 10**9)
-    peer_keys = PeerKeys(keystore.identity.network, keystore.device, keystore.identity.grants)
+    identity = keystore.identity
+    peer_keys = PeerKeys(identity.network, keystore.device, identity.grants, identity.head_grant)
     with lock_home(home):
         asyncio.run(serve(config, keys, peer_keys, log, Notifier(environment)))
     return 0
@@ -118,8 +119,13 @@ def get_recorder_keys(keystore: Keystore, now_s: int) -> RecorderKeys:
         device=keystore.device.identity,
         owner=identity.owner,
         reader=identity.grant_list.seal_public_key,
-        reading={compute_x25519_public(private): private for private in keystore.seal_keys.values()},
-        others=tuple(grant.device for grant in identity.grant_list.grants if ROLE_RECORD in grant.roles),
+        grants=identity.grants,
+        # The box key opens what other owners share with this node.
+        reading={
+            compute_x25519_public(private): private
+            for private in (*keystore.seal_keys.values(), keystore.device.box)
+        },
+        others={grant.device for grant in identity.grant_list.grants if ROLE_RECORD in grant.roles},
     )
 
 
@@ -198,7 +204,10 @@ def _make_peering(
 async def _serving(node: Node) -> AsyncIterator[None]:
     """All sockets of a node. They close in reverse order: recordings end before the control API does."""
     from node.control.server import ControlServer
+    from node.rpc.chunk_servicer import make_chunk_service
     from node.rpc.node_servicer import Standing
+    from node.rpc.share_servicer import make_share_service
+    from node.rpc.witness_servicer import make_witness_service
 
     config = node.config
     async with AsyncExitStack() as stack:
@@ -211,7 +220,14 @@ async def _serving(node: Node) -> AsyncIterator[None]:
         stack.push_async_callback(control.stop)
         await node.peering.start(
             parse_multiaddr(config.listen) if config.listen else None,
-            lambda: Standing(node.health.serving, held_bytes=0, free_bytes=node.get_room()),
+            lambda: Standing(
+                node.health.serving, node.hosting.holdings.held_bytes, node.hosting.count_free()
+            ),
+            [
+                make_chunk_service(node.hosting.holdings, node.hosting.heads),
+                make_share_service(node.heads.taker, node.log),
+                make_witness_service(node.witnessing.witnesses),
+            ],
         )
         stack.push_async_callback(node.peering.stop)
         stack.push_async_callback(node.stop)
@@ -241,7 +257,14 @@ def _make_transfer_offload() -> ThreadOffload:
 async def _run_until(stopped: asyncio.Event, node: Node, notifier: Notifier) -> None:
     """Maintains the node until it is to stop; fails if maintenance does."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(node.maintain()), group.create_task(node.peering.book.run())]
+        work = (
+            node.maintain(),
+            node.peering.book.run(),
+            node.spreading.run(),
+            node.witnessing.run(node.manager),
+            node.heads.run(),
+        )
+        tasks = [group.create_task(each) for each in work]
         if notifier.watchdog_s:
             tasks.append(group.create_task(_show_life(node, notifier)))
         await stopped.wait()

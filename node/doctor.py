@@ -90,6 +90,9 @@ def examine_keystore(home: Home) -> Iterator[Check]:
         yield Check("keystore", Verdict.WRONG, str(error), error.hint)
         return
     yield Check("keystore", Verdict.OK, f"it is whole, and belongs to {identity.peer_id}")
+    if identity.head_grant is None:
+        what = "it is older than heads: the recovery words alone would not bring recordings back"
+        yield Check("keystore", Verdict.NOTE, what, "Set up a node anew, or keep copies of the home.")
     if mode & 0o077:
         yield Check(
             "keystore",
@@ -140,12 +143,23 @@ def examine_daemon(home: Home, holder: int) -> Iterator[Check]:
     for problem in status.problems:
         yield Check("daemon", Verdict.WRONG, problem)
     yield examine_peers(status)
+    if status.replicas_wanted:
+        yield examine_replicas(status.replicas_held, status.replicas_wanted)
     yield Check(
         "store",
         Verdict.NOTE,
         "it was not looked through, because the daemon uses it",
         "Stop the daemon for that, or check single sessions with `lucid-node session verify`.",
     )
+
+
+def examine_replicas(held: int, wanted: int) -> Check:
+    """Are there copies on other nodes?"""
+    what = f"{held} of {wanted} copies of chunks are on other nodes"
+    if held < wanted:
+        hint = "The rest follows by itself when peers have room; `lucid-node replicas ID` shows which."
+        return Check("replicas", Verdict.NOTE, what, hint)
+    return Check("replicas", Verdict.OK, what)
 
 
 def examine_peers(status: "control_pb2.GetStatusResponse") -> Check:
@@ -188,6 +202,10 @@ def examine_store(config: NodeConfig) -> Iterator[Check]:
 
 _PEERS_HINT = "Recordings go to other nodes once there are some: `lucid-node run --peer MULTIADDR`."
 _REBUILD_HINT = "Run `lucid-node doctor --rebuild`."
+_ONLY_COPY_HINT = (
+    "It can be read as long as the other copy is whole: write the recording out with `session get`."
+)
+_TORN_HINT = "A kill leaves that; the daemon cuts it off before it writes there again."
 _VERIFY_HINT = "Start the daemon and run `lucid-node session verify` on the session."
 
 
@@ -201,6 +219,8 @@ async def _look_through(opened: "Opened") -> list[Check]:
 
 
 async def _look_at_journals(opened: "Opened") -> list[Check]:
+    from session.rebuild import find_lost_facts
+
     findings = []
     for stream in opened.ports.journal.streams():
         contents = await opened.ports.journal.read(stream)
@@ -209,12 +229,14 @@ async def _look_at_journals(opened: "Opened") -> list[Check]:
         ]
         if contents.torn_bytes:
             what = f"{stream} ends with a torn write of {contents.torn_bytes} bytes"
-            findings.append(Check("journal", Verdict.NOTE, what, "The daemon mends it when it starts."))
-    return findings
+            findings.append(Check("journal", Verdict.NOTE, what, _TORN_HINT))
+    lost = await find_lost_facts(opened.session_ports)
+    return findings + [Check("journal", Verdict.WRONG, what, _ONLY_COPY_HINT) for what in lost]
 
 
 def _look_at_chunks(opened: "Opened") -> list[Check]:
-    from lucid.v1 import session_pb2
+    from dht import tables as dht_tables
+    from lucid.v1 import chunk_pb2, session_pb2
     from session import tables
 
     findings, known, damaged = [], set(), list[bytes]()
@@ -228,6 +250,11 @@ def _look_at_chunks(opened: "Opened") -> list[Check]:
             )
             what = f"chunk {entry.index} of session {key[:16].hex()} {state}"
             findings.append(Check("chunks", Verdict.WRONG, what, "Only a copy of the file brings it back."))
+    for key, value in opened.ports.records.scan(dht_tables.HOLDINGS, damaged=damaged):
+        known.add(key)
+        if opened.ports.blobs.size(key) != chunk_pb2.Holding.FromString(value).size_bytes:
+            what = f"chunk {key.hex()}, which is held for others, is missing or has another length"
+            findings.append(Check("chunks", Verdict.WRONG, what, "Its owner will bring it again."))
     orphans = sum(1 for blob_id in opened.ports.blobs.ids() if blob_id not in known)
     if orphans and not damaged:
         what = f"{orphans} chunks belong to no session"
@@ -244,6 +271,8 @@ def rebuild_home(
         Conflict: a daemon uses the home.
         StoreError: the store cannot be opened at all.
     """
+    from dht.head_store import HeadStore
+    from dht.holding_store import HoldingStore
     from node.metrics import NodeMetrics
     from node.opening import open_home
     from session.rebuild import rebuild_index
@@ -255,11 +284,13 @@ def rebuild_home(
     async def rebuild() -> list[str]:
         async with open_home(config, NodeMetrics(), rebuild=True) as opened:
             rebuilt = await rebuild_index(opened.session_ports, on_progress)
+            kept_problems = await HoldingStore(opened.keeping_ports).recover()
+            kept_problems += await HeadStore(opened.keeping_ports).recover()
             await opened.store.complete_rebuild()
         asides = sorted(path.name for path in home.store.glob("index-aside-*"))
         return [
             f"the index was remade: {rebuilt.sessions} sessions, {rebuilt.tombstones} deletions",
-            *[f"still damaged: {problem}" for problem in rebuilt.problems],
+            *[f"still damaged: {problem}" for problem in rebuilt.problems + kept_problems],
             *[f"the old index is kept in {home.store / name}" for name in asides[-1:]],
         ]
 

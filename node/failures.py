@@ -31,3 +31,10 @@ def decode_failure(failure: data_pb2.Failure) -> LucidError:
         known = reason if reason in Reason.__members__ else Reason.MALFORMED.name
         return InvalidRecord(Reason[known], failure.message, hint=failure.hint)
     return _CLASSES.get(name, LucidError)(failure.message, hint=failure.hint)
+
+
+def may_pass(error: errors.LucidError) -> bool:
+    """Is it worth trying again?"""
+    return isinstance(error, errors.Unavailable | errors.Conflict) or (
+        isinstance(error, errors.StoreError) and not error.permanent
+    )

@@ -7,9 +7,10 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from dht import tables as dht_tables
+from dht.ports import KeepingPorts
 from kernel.errors import StoreError
 from kernel.ports import Files
-from node.adapters import SystemClock, SystemEntropy, ThreadOffload
+from node.adapters import SystemClock, SystemEntropy, SystemRng, ThreadOffload
 from node.config import NodeConfig
 from node.metrics import MeteredFiles, NodeMetrics, WorkMeter
 from node.ports import NodePorts, Usage
@@ -42,6 +43,12 @@ class Opened:
         return SessionPorts(
             ports.clock, ports.entropy, ports.offload_cpu, ports.records, ports.blobs, ports.journal
         )
+
+    @property
+    def keeping_ports(self) -> KeepingPorts:
+        """What keeps things for others works over."""
+        ports = self.ports
+        return KeepingPorts(ports.clock, ports.offload_cpu, ports.records, ports.blobs, ports.journal)
 
 
 def keep_files(files: Files) -> Files:
@@ -77,6 +84,7 @@ async def open_home(
             tables=(*tables.TABLES, *dht_tables.TABLES),
             quota_bytes=config.quota or None,
             reserved_streams=tables.SMALL_FACTS,
+            freeing_streams=tables.DELETIONS,
             rebuild=rebuild,
             wrap_files=lambda files: MeteredFiles(wrap_files(files), meter),
         )
@@ -99,5 +107,6 @@ async def open_home(
             blobs=store.blobs,
             journal=store.journal,
             measure=measure,
+            rng=SystemRng(),
         )
         yield Opened(ports, store)

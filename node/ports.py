@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from kernel.multiaddr import Multiaddr
-from kernel.ports import Blobs, Clock, Entropy, Journal, Offload, Records
+from kernel.ports import Blobs, Clock, Entropy, Journal, Offload, Records, Rng
 
 if TYPE_CHECKING:
     import grpc
@@ -75,6 +75,7 @@ class NodePorts:
         blobs: sealed chunks.
         journal: facts and live frames.
         measure: the space that is used and free now.
+        rng: randomness for samples.
     """
 
     clock: Clock
@@ -85,3 +86,4 @@ class NodePorts:
     blobs: Blobs
     journal: Journal
     measure: Callable[[], Usage]
+    rng: Rng

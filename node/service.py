@@ -18,6 +18,8 @@ from kernel.errors import Conflict, NotFound, StoreError, UsageError
 from node.home import Home
 
 UNIT_NAME = "lucid-node.service"
+_SERVICE = UNIT_NAME.removesuffix(".service")
+_TARGETS = ("multi-user.target", "default.target")
 SYSTEM_DIRECTORY = Path("/etc/systemd/system")
 _MARK = "# Written by `lucid-node service install`."
 # Unit files have rules of their own for quotes, percent signs and colons: paths must need none.
@@ -79,13 +81,12 @@ class Unit:
     @property
     def commands(self) -> list[str]:
         """What to run once it is there."""
-        control = self._control
-        return [f"{control} daemon-reload", f"{control} enable --now {UNIT_NAME.removesuffix('.service')}"]
+        return [f"{self._control} daemon-reload", f"{self._control} enable --now {_SERVICE}"]
 
     @property
     def removal_commands(self) -> list[str]:
         """What to run once it is gone."""
-        return [f"{self._control} daemon-reload"]
+        return [f"{self._control} stop {_SERVICE}", f"{self._control} daemon-reload"]
 
     @property
     def _control(self) -> str:
@@ -118,7 +119,7 @@ def make_unit(home: Home, passphrase_file: Path | None, directory: Path | None) 
     if is_system:
         owner = home.root.stat().st_uid if home.root.exists() else 0
         lines.append(_SYSTEM_ONLY.format(user=_find_user(owner), home=where))
-    lines += ["", "[Install]", f"WantedBy={'multi-user' if is_system else 'default'}.target", ""]
+    lines += ["", "[Install]", f"WantedBy={_TARGETS[0 if is_system else 1]}", ""]
     return Unit(find_directory(directory) / UNIT_NAME, is_system, "\n".join(lines))
 
 
@@ -155,7 +156,7 @@ def install_unit(unit: Unit) -> None:
 
 
 def uninstall_unit(directory: Path | None) -> Unit:
-    """Removes the unit file.
+    """Removes the unit file, and the links by which it was enabled: `systemctl disable` needs the file.
 
     Raises:
         NotFound: there is none.
@@ -167,6 +168,10 @@ def uninstall_unit(directory: Path | None) -> Unit:
         raise NotFound(f"there is no unit {path}")
     _check_ours(path)
     try:
+        for target in _TARGETS:
+            link = path.parent / f"{target}.wants" / UNIT_NAME
+            if link.is_symlink():
+                link.unlink()
         path.unlink()
     except OSError as error:
         raise StoreError(f"{path} cannot be removed: {error.strerror}") from error

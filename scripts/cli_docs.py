@@ -29,7 +29,8 @@ shell that records ([terminal.md](terminal.md)). How a node is run is told in [o
 - `ID` is a session's ID or an unambiguous beginning of it.
 - With `--json` a command prints one JSON object on standard output: numbers of bytes are raw, times are ISO
   8601 in UTC. What goes wrong is one object on standard error: `{"error": {"code", "message", "hint"}}`;
-  `code` is the name of an error class (kernel/errors.py).
+  `code` is the name of an error class (kernel/errors.py). `run` and `session play` put out no object: there
+  --json is for their errors.
 - Progress is shown on a terminal only. Text that came from elsewhere is printed without control characters.
 - The exit status of `session record -- CMD` is that of CMD (127: not found, 126: not executable, 128 + n:
   killed by signal n).
@@ -65,9 +66,9 @@ def describe(name: str, command: click.Command) -> Iterator[str]:
         yield "| option | meaning |\n|---|---|\n" + "\n".join(
             f"| `{_escape(option)}` | {_escape(' '.join(meaning.split()))} |" for option, meaning in rows
         )
-    for key in (name, f"{name} --resume"):
+    for key in (name, f"{name} --resume", f"{name} --remote"):
         if key in COMMAND_FIELDS:
-            title = "JSON:" if key == name else "JSON with `--resume`:"
+            title = "JSON:" if key == name else f"JSON with `{key.removeprefix(name).strip()}`:"
             fields = "\n".join(f"| `{field}` | {meaning} |" for field, meaning in COMMAND_FIELDS[key].items())
             yield f"{title}\n\n| field | meaning |\n|---|---|\n{fields}"
 

@@ -18,7 +18,7 @@ from kernel.kdf import derive
 from kernel.ports import Entropy, Journal
 from kernel.sealing import seal, unseal
 from kernel.signing import SigningKey
-from lucid.v1 import session_pb2
+from lucid.v1 import identity_pb2, session_pb2
 from session import tables
 
 SECRET_BYTES = 32
@@ -40,7 +40,8 @@ class RecorderKeys:
         owner: Ed25519 public key of the owner.
         reader: X25519 public key to which session secrets are sealed.
         reading: X25519 private keys by public key; empty on a device that may only record.
-        others: Ed25519 keys of the owner's other devices that may record.
+        others: Ed25519 keys of the owner's other devices that may, or might, record; may grow.
+        grants: the owner's grant list, as signed; None where nothing needs to be proven to strangers.
     """
 
     network: Network
@@ -48,7 +49,8 @@ class RecorderKeys:
     owner: bytes
     reader: bytes
     reading: Mapping[bytes, bytes] = field(repr=False)
-    others: tuple[bytes, ...] = ()
+    others: set[bytes] = field(default_factory=set)
+    grants: identity_pb2.Signed | None = None
 
     def check_recorder(self, device: bytes) -> None:
         """Checks that a device may record for this owner.
@@ -72,10 +74,10 @@ def seal_for_owner(
     return seal(secret, keys.reader, session_id, entropy.draw(32), entropy.draw(aead.NONCE_BYTES))
 
 
-async def keep_secret(journal: Journal, session_id: bytes, sealed: session_pb2.SealedSecret) -> None:
+async def keep_secret(journal: Journal, session_id: bytes, *sealed: session_pb2.SealedSecret) -> None:
     """Makes the sealed secret of a new session durable."""
     stream = tables.secret_stream(session_id)
-    await journal.append(stream, [session_pb2.SealedSecrets(secrets=[sealed]).SerializeToString()])
+    await journal.append(stream, [session_pb2.SealedSecrets(secrets=sealed).SerializeToString()])
     await journal.sync(stream)
 
 
@@ -106,15 +108,16 @@ async def load_secret(journal: Journal, keys: RecorderKeys, session_id: bytes) -
 
 
 async def _read_copies(journal: Journal, session_id: bytes) -> list[session_pb2.SealedSecret]:
-    """From the stream of the secret; if that is damaged, from the opening of the session."""
+    """From the stream of the secret; if that is damaged, from the facts."""
     copies: list[session_pb2.SealedSecret] = []
     with suppress(StoreError, DecodeError):
         for _, payload in (await journal.read(tables.secret_stream(session_id))).records:
             copies += session_pb2.SealedSecrets.FromString(payload).secrets
     if not copies:
-        for _, payload in (await journal.read(tables.facts_stream(session_id))).records[:1]:
+        for _, payload in (await journal.read(tables.facts_stream(session_id))).records:
             with suppress(DecodeError):
-                copies += session_pb2.Fact.FromString(payload).opened.secrets
+                fact = session_pb2.Fact.FromString(payload)
+                copies += (*fact.opened.secrets, *fact.adopted.secrets)
     return copies
 
 

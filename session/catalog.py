@@ -10,6 +10,7 @@ from lucid.v1 import control_pb2, data_pb2, identity_pb2, session_pb2
 from session import tables
 from session.access import RecorderKeys, decrypt_message, load_secret
 from session.manifest import compute_manifest_hash
+from session.witnessed import is_behind
 
 _HEX = re.compile(r"[0-9a-f]{0,32}")
 
@@ -26,10 +27,12 @@ class Catalog:
         """The index row.
 
         Raises:
-            NotFound: there is no such session.
+            NotFound: there is no such session, or it was deleted.
             StoreDamaged: the row is.
         """
         value = self._records.get(tables.SESSIONS, session_id)
+        if value is None and self.tombstone(session_id) is not None:
+            raise NotFound(f"session {format_session_id(session_id)} was deleted")
         if value is None:
             raise NotFound(f"there is no session {format_session_id(session_id)}")
         return session_pb2.SessionRow.FromString(value)
@@ -73,6 +76,15 @@ class Catalog:
         key = tables.checkpoint_key(session_id, start)
         found = self._records.scan(tables.CHECKPOINTS, prefix=session_id, start=key, limit=limit)
         return [identity_pb2.Signed.FromString(value) for _, value in found]
+
+    def checkpoint(self, session_id: bytes, sequence: int) -> identity_pb2.Signed | None:
+        """One checkpoint; None if there is none with this sequence number.
+
+        Raises:
+            StoreDamaged: it is damaged.
+        """
+        value = self._records.get(tables.CHECKPOINTS, tables.checkpoint_key(session_id, sequence))
+        return None if value is None else identity_pb2.Signed.FromString(value)
 
     def tombstone(self, session_id: bytes) -> session_pb2.Tombstone | None:
         """What remains of a deleted session; None if it was not deleted."""
@@ -133,6 +145,10 @@ class Catalog:
             policy=opened.policy.payload.decode(errors="replace"),
             device=opened.policy.public_key,
             incidents=row.incidents,
+            behind=is_behind(row),
+            owner=row.adopted.owner,
+            sharer=row.adopted.sharer,
+            adopted=row.HasField("adopted"),
         )
         if state == session_pb2.STATE_RECORDING:
             info.reason = ""

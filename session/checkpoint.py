@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from blake3 import blake3
-from google.protobuf.message import DecodeError
 
+from kernel.checkpoint import compute_checkpoint_hash, decode_checkpoint
 from kernel.domains import Domain, Network
 from kernel.errors import InvalidRecord, Reason
-from kernel.merkle import HASH_BYTES, Frontier, compute_leaf
-from kernel.signing import verify_signed
+from kernel.merkle import Frontier, compute_leaf
 from lucid.v1 import identity_pb2, session_pb2
 from session.access import RecorderKeys
 
@@ -34,33 +33,6 @@ def compute_tail_hash(tail: Sequence[FrameDigest]) -> bytes:
     for index, size_bytes, digest in tail:
         hasher.update(index.to_bytes(4, "big") + size_bytes.to_bytes(8, "big") + digest)
     return hasher.digest()
-
-
-def compute_checkpoint_hash(payload: bytes) -> bytes:
-    """What the next checkpoint names this one by."""
-    return blake3(payload).digest()
-
-
-def decode_checkpoint(
-    signed: identity_pb2.Signed, network: Network, device: bytes, session_id: bytes
-) -> session_pb2.Checkpoint:
-    """Checks the signature and form of a checkpoint.
-
-    Raises:
-        InvalidRecord: it is not one that `device` signed for this session.
-    """
-    payload = verify_signed(signed, Domain.CHECKPOINT, network, signer=device)
-    try:
-        checkpoint = session_pb2.Checkpoint.FromString(payload)
-    except DecodeError as error:
-        raise InvalidRecord(Reason.MALFORMED, "the checkpoint cannot be decoded") from error
-    if checkpoint.session_id != session_id:
-        raise InvalidRecord(Reason.WRONG_SESSION, "the checkpoint belongs to another session")
-    if len(checkpoint.root) != HASH_BYTES or len(checkpoint.tail_hash) != HASH_BYTES:
-        raise InvalidRecord(Reason.MALFORMED, "a hash of the checkpoint has a wrong length")
-    if not checkpoint.tail_bytes and checkpoint.tail_hash != compute_tail_hash([]):
-        raise InvalidRecord(Reason.MALFORMED, "the checkpoint names a hash of no live frames")
-    return checkpoint
 
 
 def sign_checkpoint(

@@ -19,12 +19,12 @@ from kernel import aead
 from kernel.domains import Label
 from kernel.errors import InvalidRecord, Reason
 from kernel.kdf import derive
+from kernel.padding import compute_padded_bytes
 from session.preset import MAX_CHUNK_BYTES
 
 MAGIC = b"LUCK"
 VERSION = 1
 ZSTD_LEVEL = 3
-MIN_PADDED_BYTES = 16 << 10
 # Level 3 with tables that stay in a core's cache: a third faster, as small (docs/adr/0005).
 _ZSTD_PARAMETERS = zstandard.ZstdCompressionParameters.from_level(
     ZSTD_LEVEL, hash_log=16, chain_log=15, min_match=6
@@ -82,15 +82,6 @@ def decode_header(encoded: bytes) -> ChunkHeader:
     if reserved or flags > _ALL_FLAGS:
         raise InvalidRecord(Reason.MALFORMED, "the chunk header has unknown flags")
     return ChunkHeader(ChunkFlag(flags), session_id, index, nonce, commitment)
-
-
-def compute_padded_bytes(size_bytes: int) -> int:
-    """Padmé (Nikitin et al., PETS 2019, section 4): leaks O(log log n) bits of a length, costs ≤ 12 %."""
-    size_bytes = max(size_bytes, MIN_PADDED_BYTES)
-    exponent = size_bytes.bit_length() - 1
-    free_bits = exponent - exponent.bit_length()
-    mask = (1 << free_bits) - 1
-    return (size_bytes + mask) & ~mask
 
 
 MAX_BLOB_BYTES = OVERHEAD_BYTES + compute_padded_bytes(MAX_CHUNK_BYTES + _INNER.size)
@@ -157,9 +148,9 @@ class EncryptedChunk:
         return len(self.header) + len(self.ciphertext)
 
 
-def _derive_keys(secret: bytes, session_id: bytes, index: int) -> tuple[bytes, bytes]:
-    key = derive(secret, Label.CHUNK, session_id, index.to_bytes(4, "big"))
-    return key, derive(key, Label.CHUNK_COMMITMENT)
+def derive_chunk_key(secret: bytes, session_id: bytes, index: int) -> bytes:
+    """The key of one chunk: it opens nothing else."""
+    return derive(secret, Label.CHUNK, session_id, index.to_bytes(4, "big"))
 
 
 def encrypt_chunk(
@@ -168,7 +159,8 @@ def encrypt_chunk(
     """Packs and encrypts one chunk of at most `MAX_CHUNK_BYTES`. `nonce`: 24 fresh random bytes."""
     if len(plaintext) > MAX_CHUNK_BYTES:
         raise InvalidRecord(Reason.TOO_LARGE, f"a chunk of {len(plaintext)} bytes")
-    key, commitment = _derive_keys(secret, session_id, index)
+    key = derive_chunk_key(secret, session_id, index)
+    commitment = derive(key, Label.CHUNK_COMMITMENT)
     header = ChunkHeader(flags, session_id, index, nonce, commitment).encode()
     return EncryptedChunk(header, aead.encrypt(key, nonce, pack(plaintext), header))
 
@@ -184,6 +176,14 @@ def decrypt_chunk(
     Raises:
         InvalidRecord: it is damaged, of another session, of another place, or under another key.
     """
+    key = derive_chunk_key(secret, session_id, index)
+    return open_chunk(key, session_id, index, encoded_header, ciphertext)
+
+
+def open_chunk(
+    key: bytes, session_id: bytes, index: int, encoded_header: bytes, ciphertext: bytes
+) -> tuple[bytes | memoryview, ChunkFlag]:
+    """Like `decrypt_chunk`, for who was given the key of this one chunk."""
     header = decode_header(encoded_header)
     if header.session_id != session_id:
         raise InvalidRecord(Reason.WRONG_SESSION, "the chunk belongs to another session")
@@ -191,8 +191,7 @@ def decrypt_chunk(
         raise InvalidRecord(Reason.WRONG_INDEX, f"the chunk is number {header.index}, not {index}")
     if len(ciphertext) > MAX_BLOB_BYTES - HEADER_BYTES:
         raise InvalidRecord(Reason.TOO_LARGE, f"the chunk has {len(ciphertext)} bytes")
-    key, commitment = _derive_keys(secret, session_id, index)
-    if header.commitment != commitment:
-        raise InvalidRecord(Reason.NOT_DECRYPTABLE, "the chunk was encrypted under another session secret")
+    if header.commitment != derive(key, Label.CHUNK_COMMITMENT):
+        raise InvalidRecord(Reason.NOT_DECRYPTABLE, "the chunk was encrypted under another key")
     inner = aead.decrypt(key, header.nonce, ciphertext, encoded_header)
     return unpack(inner), header.flags

@@ -83,6 +83,7 @@ async def bury(ports: SessionPorts, catalog: Catalog, tombstone: session_pb2.Tom
         found = ports.records.scan(table, prefix=session_id, damaged=damaged)
         rest += [Delete(table, key) for key in (*(key for key, _ in found), *damaged)]
     await ports.records.commit(rest)
+    ports.on_changed(session_id)
     return freed
 
 

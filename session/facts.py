@@ -101,6 +101,8 @@ def apply_fact(
             new.held = fact.held.held
         case "incident":
             _process_incident(new, fact.incident)
+        case "adopted":
+            _process_adopted(new, fact.adopted)
         case _:
             raise InvalidRecord(Reason.NOT_CONSISTENT, "a session is opened twice")
     return new, []
@@ -131,7 +133,18 @@ def _process_sealed(
 
 def _process_incident(row: session_pb2.SessionRow, incident: session_pb2.Incident) -> None:
     row.pending_gap |= incident.gap
+    row.witnessed_count = max(row.witnessed_count, incident.witnessed)
     _remember(row.incidents, incident)
+
+
+def _process_adopted(row: session_pb2.SessionRow, adopted: session_pb2.Adopted) -> None:
+    if row.state == session_pb2.STATE_RECORDING:
+        raise InvalidRecord(Reason.NOT_CONSISTENT, "a session is adopted while it is being recorded")
+    row.adopted.CopyFrom(adopted)
+    row.adopted.ClearField("secrets")
+    # Live frames are not copied: what was signed of them is lost.
+    if row.checkpoint_count and session_pb2.Checkpoint.FromString(row.last_checkpoint.payload).tail_bytes:
+        row.pending_gap = True
 
 
 def _process_checkpoint(

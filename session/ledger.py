@@ -114,3 +114,4 @@ class Ledger:
             operations.append(Put(tables.SESSIONS, self.session_id, row.SerializeToString()))
             await self._ports.records.commit(operations)
         self.row = row
+        self._ports.on_changed(self.session_id)

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import rfc8785
 from blake3 import blake3
 
+from kernel.checkpoint import compute_checkpoint_hash
 from kernel.chunk_id import LEAF_BYTES
 from kernel.errors import InvalidRecord, Reason
 from lucid.v1 import session_pb2
 from session.access import RecorderKeys
 from session.canonical_json import is_count, load_canonical
-from session.checkpoint import compute_checkpoint_hash
 from session.control_policy import compute_policy_hash
 from session.encryptor import ZSTD_LEVEL
 

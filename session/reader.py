@@ -15,6 +15,7 @@ from lucid.v1 import data_pb2, session_pb2
 from session.access import RecorderKeys, load_secret
 from session.catalog import Catalog
 from session.encryptor import HEADER_BYTES, ChunkFlag, decode_header, decrypt_chunk
+from session.healing import Healer
 from session.live_tail import decrypt_frame, derive_frame_key, list_tails
 from session.ports import SessionPorts, Sink
 
@@ -33,6 +34,7 @@ class Reader:
         ports: SessionPorts,
         keys: RecorderKeys,
         catalog: Catalog,
+        healer: Healer,
         parallel: int,
         is_running: IsRunning,
     ) -> None:
@@ -40,6 +42,7 @@ class Reader:
         self._ports = ports
         self._keys = keys
         self._catalog = catalog
+        self._healer = healer
         self._parallel = parallel
         self._is_running = is_running
 
@@ -62,7 +65,7 @@ class Reader:
         """
         self._catalog.row(session_id)
         secret = await load_secret(self._ports.journal, self._keys, session_id)
-        copier = Copier(self._ports, self._catalog, session_id, secret, sink, partial=partial)
+        copier = Copier(self._ports, self._catalog, self._healer, session_id, secret, sink, partial=partial)
         while True:
             running = self._is_running(session_id)
             row = self._catalog.row(session_id)
@@ -90,12 +93,14 @@ class Copier:
     Attributes:
         offset: plaintext bytes so far.
         findings: what was left out because it is damaged.
+        healed: what was damaged here, and was mended.
     """
 
     def __init__(
         self,
         ports: SessionPorts,
         catalog: Catalog,
+        healer: Healer,
         session_id: bytes,
         secret: bytes | None,
         sink: Sink,
@@ -105,6 +110,7 @@ class Copier:
         """Without a `secret` chunks are only checked against their IDs, and nothing is written."""
         self._ports = ports
         self._catalog = catalog
+        self._healer = healer
         self._session_id = session_id
         self._secret = secret
         self._sink = sink
@@ -113,6 +119,7 @@ class Copier:
         self._given: dict[int, _Given] = {}
         self.offset = 0
         self.findings: list[data_pb2.Finding] = []
+        self.healed: list[data_pb2.Finding] = []
 
     async def copy_chunks(self, count: int, parallel: int, total: int, on_progress: OnProgress) -> None:
         """Copies sealed chunks up to `count`, at most `parallel` in memory, in order."""
@@ -162,8 +169,23 @@ class Copier:
         try:
             header = await self._ports.blobs.read(entry.chunk_id, 0, HEADER_BYTES)
             ciphertext = await self._ports.blobs.read(entry.chunk_id, HEADER_BYTES)
-        except NotFound as error:
-            raise StoreDamaged(f"chunk {entry.index} is missing") from error
+            return await self._open_chunk(entry, header, ciphertext)
+        except (InvalidRecord, StoreError, NotFound) as error:
+            if isinstance(error, InvalidRecord) and error.reason != Reason.WRONG_HASH:
+                raise  # it is what was signed: no copy is better
+            healed = await self._healer.heal(self._session_id, entry)
+            if healed is None:
+                if isinstance(error, NotFound):
+                    raise StoreDamaged(f"chunk {entry.index} is missing") from error
+                raise
+        blob, finding = healed
+        if len(self.healed) < MAX_FINDINGS:
+            self.healed.append(finding)
+        return await self._open_chunk(entry, blob[:HEADER_BYTES], blob[HEADER_BYTES:])
+
+    async def _open_chunk(
+        self, entry: session_pb2.ChunkEntry, header: bytes, ciphertext: bytes
+    ) -> bytes | memoryview:
         if self._secret is None:
             await self._ports.offload.run(check_chunk, entry.index, entry.chunk_id, header, ciphertext)
             told = decode_header(header)

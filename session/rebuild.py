@@ -1,14 +1,15 @@
-"""Remaking the whole index from the journals."""
+"""Remaking the whole index from the journals, and finding out beforehand what that would lose."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from kernel.errors import InvalidRecord, StoreError
 from kernel.ports import Put
+from lucid.v1 import session_pb2
 from session import tables
 from session.erasure import decode_tombstone
 from session.ports import SessionPorts
-from session.recovery import rebuild_session
+from session.recovery import rebuild_session, replay_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,4 +55,39 @@ async def rebuild_index(ports: SessionPorts, on_progress: Callable[[int, int], N
             found = [str(error)]
         problems += [f"session {session_id.hex()}: {what}" for what in found]
     on_progress(len(session_ids), len(session_ids))
-    return Rebuilt(len(session_ids), len(buried), problems)
+    remade = sum(ports.records.get(tables.SESSIONS, each) is not None for each in session_ids)
+    return Rebuilt(remade, len(buried), problems)
+
+
+async def find_lost_facts(ports: SessionPorts) -> list[str]:
+    """What only the index knows, although the journals should know it too; one line for each session.
+
+    The recordings can be read all the same; but the index is now the only copy, and a rebuild would lose it.
+
+    Args:
+        ports: the store; nothing is written.
+    """
+    lost = []
+    for session_id, value in ports.records.scan(tables.SESSIONS, damaged=[]):
+        try:
+            facts = await ports.journal.read(tables.facts_stream(session_id))
+            secret = await ports.journal.read(tables.secret_stream(session_id))
+        except StoreError as error:
+            lost.append(f"session {session_id.hex()}: {error}")
+            continue
+        row, _, _ = replay_facts(session_id, facts.records)
+        if not _covers(row, session_pb2.SessionRow.FromString(value)):
+            lost.append(f"session {session_id.hex()}: the journal of its facts is not whole")
+        if not secret.records:
+            lost.append(f"session {session_id.hex()}: the file of its sealed secret is gone or damaged")
+    return lost
+
+
+def _covers(replayed: session_pb2.SessionRow | None, known: session_pb2.SessionRow) -> bool:
+    """Do the facts of a session say at least what the index knows? A kill may leave them ahead."""
+    return (
+        replayed is not None
+        and replayed.chunk_count >= known.chunk_count
+        and replayed.checkpoint_count >= known.checkpoint_count
+        and replayed.HasField("closed") >= known.HasField("closed")
+    )

@@ -25,6 +25,8 @@ from session.merkle_builder import build_session_tree
 from session.pipeline import seal_chunk
 from session.ports import SessionPorts
 from session.recording import Recorder
+from session.state import check_continuable
+from session.witnessed import check_not_behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,28 @@ async def _seal_segments(
     await ledger.record_made(make)
 
 
+def replay_facts(
+    session_id: bytes, records: Sequence[tuple[int, bytes]]
+) -> tuple[session_pb2.SessionRow | None, list[Operation], list[str]]:
+    """What the facts of a session make of it, those left out that do not follow from the ones before.
+
+    Returns:
+        The row (None: no facts are left), what belongs beside it, and what was left out, in words.
+    """
+    row: session_pb2.SessionRow | None = None
+    operations: list[Operation] = []
+    problems = []
+    for number, payload in records:
+        try:
+            row, more = apply_fact(session_id, row, decode_fact(payload))
+        except (InvalidRecord, Conflict) as error:
+            problems.append(f"fact {number}: {error}")
+            continue
+        operations += more
+        row.fact_count = number + 1
+    return row, operations, problems
+
+
 async def rebuild_session(ports: SessionPorts, session_id: bytes) -> list[str]:
     """Remakes the index of one session from its facts.
 
@@ -153,18 +177,10 @@ async def rebuild_session(ports: SessionPorts, session_id: bytes) -> list[str]:
     problems = list(contents.damaged)
     if contents.torn_bytes:
         await ports.journal.trim(stream)
-    row: session_pb2.SessionRow | None = None
-    operations: list[Operation] = []
-    for number, payload in contents.records:
-        try:
-            row, more = apply_fact(session_id, row, decode_fact(payload))
-        except (InvalidRecord, Conflict) as error:
-            problems.append(f"fact {number}: {error}")
-            continue
-        operations += more
-        row.fact_count = number + 1
+    row, operations, conflicts = replay_facts(session_id, contents.records)
+    problems += conflicts
     if row is None:
-        return [*problems, "no facts are left of it; its index is kept as it is"]
+        return [*problems, "no facts are left from which its index could be remade"]
     row.facts_bytes = ports.journal.size(stream)
     operations.append(Put(tables.SESSIONS, session_id, row.SerializeToString()))
     await ports.records.commit(operations)
@@ -180,6 +196,8 @@ class Recovery:
         self._ports = recorder.ports
         self._catalog = catalog
         self._ledger = get_ledger
+        # Within the life of a process no old copy is put back: its sessions are asked about once.
+        self._asked: dict[bytes, None] = {}
 
     async def run(self) -> list[str]:
         """Makes whole what a killed process left: sessions that were being recorded are interrupted now.
@@ -205,7 +223,9 @@ class Recovery:
                     found = await rebuild_session(self._ports, session_id)
                     problems += [f"session {session_id.hex()}: {what}" for what in found]
                     row = self._catalog.row(session_id)
-                damaged_facts = await self.recover(session_id, row)
+                # Chunks come with a signature: where there are witnesses, they are asked first, in `settle`.
+                seal = not self._ports.witnesses.exist
+                damaged_facts = await self.recover(session_id, row, seal=seal)
                 problems += [f"session {session_id.hex()}: {what}" for what in damaged_facts]
             except LucidError as error:
                 problems.append(f"session {session_id.hex()}: {error}")
@@ -213,9 +233,20 @@ class Recovery:
             await self._sweep_orphans()
         return problems
 
+    def has_frames(self, session_id: bytes) -> bool:
+        """Has the session live frames that are in no chunk yet?"""
+        return bool(list_tails(self._ports.journal, session_id, 0))
+
     async def settle(self, ledger: Ledger) -> Sequence[session_pb2.ChunkEntry]:
-        """Catches a ledger up and seals left-over frames; returns the chunks of the session."""
+        """Catches a ledger up and seals left-over frames; returns the chunks of the session.
+
+        Raises:
+            Conflict: another device recorded it, or witnesses have seen more of it than this store holds.
+        """
         await ledger.catch_up()
+        check_continuable(ledger.known_row)
+        if ledger.session_id not in self._asked and await check_not_behind(self._ports, ledger):
+            self._asked[ledger.session_id] = None
         await recover_tail(self._recorder, ledger, self._entries(ledger))
         return self._entries(ledger)
 
@@ -242,6 +273,8 @@ class Recovery:
             if not damaged:  # its opening was never durable: nobody was told of it
                 await self._ports.journal.drop(tables.facts_stream(session_id))
                 await self._ports.journal.drop(tables.secret_stream(session_id))
+            return damaged
+        if ledger.row.HasField("adopted"):
             return damaged
         failure: LucidError | None = None
         try:

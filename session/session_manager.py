@@ -5,62 +5,41 @@ One recording per session at a time; one ledger per session; a session ID is use
 
 import asyncio
 import hmac
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from blake3 import blake3
 
-from kernel import aead
-from kernel.domains import Domain, Label
+from kernel.domains import Label
 from kernel.errors import Conflict, InvalidRecord, LucidError, NotFound, StoreDamaged, UsageError
+from kernel.uninterrupted import run_to_end
 from lucid.v1 import control_pb2, data_pb2, session_pb2
 from session import tables
 from session.access import (
     SECRET_BYTES,
     RecorderKeys,
     decrypt_message,
-    derive_session_key,
-    encrypt_message,
     keep_secret,
     load_secret,
-    seal_for_owner,
 )
+from session.adoption import Adopter, Copy
 from session.catalog import Catalog, describe_done, describe_tombstone, matches
-from session.control_policy import ControlPolicy
 from session.erasure import bury, erase, is_expired
+from session.healing import Healer
 from session.ledger import Ledger
+from session.opening import make_opening
 from session.ports import SessionPorts, Sink
 from session.preset import SessionPreset
 from session.reader import OnProgress, Reader
 from session.recording import Recorder, Recording
+from session.recording_request import RecordingRequest
 from session.recovery import Recovery
-from session.uninterrupted import run_to_end
+from session.state import check_continuable
 from session.verifier import Verifier
 
 TOKEN_BYTES = 32
 MAX_RETAIN_S = 1000 * 366 * 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class RecordingRequest:
-    """What is to be recorded.
-
-    Attributes:
-        kind: of the source.
-        metadata: for readers.
-        live: True if the source cannot be read again.
-        retain_s: seconds until the node may erase it; 0 keeps it.
-        records_input: is what the user types part of it?
-    """
-
-    kind: "session_pb2.SourceKind.ValueType"
-    metadata: session_pb2.Metadata
-    live: bool
-    retain_s: int = 0
-    records_input: bool = False
 
 
 class SessionManager:
@@ -68,6 +47,7 @@ class SessionManager:
 
     Attributes:
         problems: what `start` could not mend, one line each.
+        on_change: called when a session was opened, has ended, was adopted or was deleted.
     """
 
     def __init__(self, ports: SessionPorts, keys: RecorderKeys, preset: SessionPreset) -> None:
@@ -82,18 +62,33 @@ class SessionManager:
             asyncio.Semaphore(preset.live_chunks_in_flight),
         )
         self._catalog = Catalog(ports.records, ports.journal, keys)
-        self._reader = Reader(ports, keys, self._catalog, preset.chunks_in_flight, self._is_running)
-        self._verifier = Verifier(ports, keys, self._catalog, preset.chunks_in_flight)
+        healer = Healer(ports, self._report)
+        self._reader = Reader(ports, keys, self._catalog, healer, preset.chunks_in_flight, self._is_running)
+        self._verifier = Verifier(ports, keys, self._catalog, healer, preset.chunks_in_flight)
         self._running: dict[bytes, Recording] = {}
         self._opening = 0
         self._ledgers: WeakValueDictionary[bytes, Ledger] = WeakValueDictionary()
         self._locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
         self._recovery = Recovery(self._recorder, self._catalog, self._ledger)
+        self._adopter = Adopter(ports, keys, self._catalog)
         self.problems: list[str] = []
+        self.on_change: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
         """Makes whole what a killed process left: sessions that were being recorded are interrupted now."""
-        self.problems = await self._recovery.run()
+        self.problems = await self._adopter.finish_all() + await self._recovery.run()
+
+    async def settle_frames(self) -> None:
+        """Makes chunks of what `start` left as live frames, because witnesses were to be asked first.
+
+        A session that cannot be settled stays as it is, and is tried again when it is resumed or finalized.
+        """
+        for session_id in self.interrupted():
+            if self._recovery.has_frames(session_id):
+                async with self._lock(session_id):
+                    if session_id not in self._running:
+                        with suppress(LucidError):
+                            await self._recovery.settle(self._ledger(session_id))
 
     async def stop(self) -> None:
         """Interrupts every running recording, after syncing it."""
@@ -113,29 +108,11 @@ class SessionManager:
             return self._run(await self._open(request))
 
     async def _open(self, request: RecordingRequest) -> Recording:
-        draw = self._ports.entropy.draw
-        session_id = uuid.UUID(bytes=draw(16), version=4).bytes
-        secret, token = draw(SECRET_BYTES), draw(TOKEN_BYTES)
-        started_ns = self._ports.clock.wall_ns()
-        retain_until_s = started_ns // 1_000_000_000 + request.retain_s if request.retain_s else 0
-        sealed = seal_for_owner(self._keys, session_id, secret, self._ports.entropy)
-        policy = ControlPolicy(session_id, (), request.records_input, retain_until_s).encode()
-        opened = session_pb2.Opened(
-            session_id=session_id,
-            started_ns=started_ns,
-            secrets=[sealed],
-            metadata=encrypt_message(
-                secret, Label.METADATA, session_id, draw(aead.NONCE_BYTES), request.metadata
-            ),
-            policy=self._keys.device.sign(Domain.POLICY, self._keys.network, policy),
-            live=request.live,
-            resume_token_hash=blake3(token).digest(),
-            kind=request.kind,
-            retain_until_s=retain_until_s,
-            session_key=derive_session_key(secret, session_id).public_key,
-        )
-        await keep_secret(self._ports.journal, session_id, sealed)
-        ledger = self._ledger(session_id)
+        entropy, now_ns = self._ports.entropy, self._ports.clock.wall_ns()
+        secret, token = entropy.draw(SECRET_BYTES), entropy.draw(TOKEN_BYTES)
+        opened = make_opening(self._keys, entropy, request, now_ns, secret, token)
+        await keep_secret(self._ports.journal, opened.session_id, *opened.secrets)
+        ledger = self._ledger(opened.session_id)
         await ledger.record(session_pb2.Fact(opened=opened))
         return Recording(self._recorder, ledger, (), secret, token, request.metadata)
 
@@ -152,6 +129,7 @@ class SessionManager:
         """
         async with self._lock(session_id):
             row = self._catalog.row(session_id)
+            check_continuable(row)
             if resume_token is not None:
                 _check_token(row, resume_token)
             running = self._running.get(session_id)
@@ -196,8 +174,10 @@ class SessionManager:
         async with self._lock(session_id):
             if session_id in self._running:
                 raise Conflict("the session is being recorded", hint="end it where it runs")
-            if self._catalog.row(session_id).state == session_pb2.STATE_COMPLETE:
+            row = self._catalog.row(session_id)
+            if row.state == session_pb2.STATE_COMPLETE:
                 raise Conflict("the session is complete")
+            check_continuable(row)
             await run_to_end(self._finalize(session_id))
         return await self.info(session_id)
 
@@ -213,6 +193,7 @@ class SessionManager:
             await recording.finalize(session_pb2.Ending(ended_ns=seen_ns))
         finally:
             del self._running[session_id]
+            self.on_change()
 
     def find(self, text: str) -> bytes:
         """The session that an ID, or the beginning of one, means. See `Catalog.find`."""
@@ -255,7 +236,7 @@ class SessionManager:
         return [
             session_id
             for session_id, row in self._catalog.rows([])
-            if self._state(session_id, row) == session_pb2.STATE_INTERRUPTED
+            if self._state(session_id, row) == session_pb2.STATE_INTERRUPTED and not row.HasField("adopted")
         ]
 
     def count_states(self) -> dict["session_pb2.State.ValueType", int]:
@@ -270,7 +251,7 @@ class SessionManager:
         """Checks a session; findings are kept as an incident. See `Verifier.verify`."""
         result = await self._verifier.verify(session_id, on_progress)
         result.state = self._state(session_id, self._catalog.row(session_id))
-        if result.findings:
+        if not result.valid:
             await self._report(session_id, result.findings[0])
         return result
 
@@ -303,12 +284,26 @@ class SessionManager:
             await self._ledger(session_id).record(session_pb2.Fact(held=fact))
         return await self.info(session_id)
 
+    async def adopt(self, copy: Copy) -> bool:
+        """Takes in a session that another device recorded; False if it is known here. See `Adopter.adopt`."""
+        async with self._lock(copy.session_id):
+            is_new = await run_to_end(self._adopter.adopt(copy))
+        self.on_change()
+        return is_new
+
+    async def adopt_deletion(self, session_id: bytes) -> None:
+        """See `Adopter.adopt_deletion`."""
+        async with self._lock(session_id):
+            await self._adopter.adopt_deletion(session_id)
+
     async def delete(self, session_id: bytes) -> int:
         """Erases a session; returns the bytes that were freed. See `session.erasure`."""
         async with self._lock(session_id):
             if session_id in self._running:
                 raise Conflict("a session that is being recorded cannot be deleted")
-            return await run_to_end(self._delete(session_id))
+            freed_bytes = await run_to_end(self._delete(session_id))
+        self.on_change()
+        return freed_bytes
 
     async def _delete(self, session_id: bytes) -> int:
         tombstone = self._catalog.tombstone(session_id)
@@ -353,9 +348,11 @@ class SessionManager:
         def forget() -> None:
             if self._running.get(recording.session_id) is recording:
                 del self._running[recording.session_id]
+            self.on_change()
 
         self._running[recording.session_id] = recording
         recording.start(forget)
+        self.on_change()
         return recording
 
     def _lock(self, session_id: bytes) -> asyncio.Lock:

@@ -3,7 +3,7 @@
 from enum import Enum
 
 from kernel.errors import Conflict
-from lucid.v1.session_pb2 import State
+from lucid.v1.session_pb2 import SessionRow, State
 
 
 class Step(Enum):
@@ -31,6 +31,15 @@ TRANSITIONS: dict[tuple["State.ValueType", Step], "State.ValueType"] = {
 def name_of(state: "State.ValueType") -> str:
     """The state as people read it: `recording`, `interrupted`, `complete`, `deleted`."""
     return State.Name(state).removeprefix("STATE_").lower()
+
+
+def check_continuable(row: SessionRow) -> None:
+    """Raises `Conflict` if a session was adopted: its checkpoints are those of another device."""
+    if row.HasField("adopted"):
+        raise Conflict(
+            "the session was recorded by another device: here it is read, verified and shared, not continued",
+            hint="What is there is read with `session get` or `session play`.",
+        )
 
 
 def step(state: "State.ValueType", what: Step) -> "State.ValueType":

@@ -10,6 +10,7 @@ Tables, with keys and values:
 Streams:
 
     <2 hex>/<session ID>/secret            the sealed session secret
+    <2 hex>/<session ID>/adopting          facts of a session that is being adopted, complete or worthless
     <2 hex>/<session ID>/facts             what cannot be lost; the index can be remade from it
     <2 hex>/<session ID>/tail-<index>      encrypted live frames of a chunk that is not sealed yet
     tombstones                             what remains of deleted sessions
@@ -22,11 +23,14 @@ TOMBSTONES = "tombstones"
 TABLES = (SESSIONS, CHUNKS, CHECKPOINTS, TOMBSTONES)
 
 TOMBSTONE_STREAM = "tombstones"
-SMALL_FACTS = frozenset({"secret", "facts", "tombstones"})
-"""Last components of streams that a full quota must not stop: sessions can always be closed and deleted."""
+SMALL_FACTS = frozenset({"secret", "facts"})
+"""Last components of streams that may go on for a while when the quota is full."""
+DELETIONS = frozenset({TOMBSTONE_STREAM})
+"""The same for streams that no quota stops: sessions can always be deleted."""
 
 _SEALED = "/secret"
 _FACTS = "/facts"
+_ADOPTING = "/adopting"
 _TAIL = "/tail-"
 
 
@@ -55,6 +59,11 @@ def secret_stream(session_id: bytes) -> str:
     return session_prefix(session_id) + _SEALED
 
 
+def adopting_stream(session_id: bytes) -> str:
+    """Name of the stream in which facts are gathered that come from another node."""
+    return session_prefix(session_id) + _ADOPTING
+
+
 def tail_stream(session_id: bytes, index: int) -> str:
     """Name of the stream that holds the live frames of chunk `index`."""
     return f"{session_prefix(session_id)}{_TAIL}{index:010d}"
@@ -69,6 +78,13 @@ def parse_session_stream(name: str) -> bytes | None:
         return None
     names = (facts_stream(session_id), secret_stream(session_id))
     return session_id if len(session_id) == 16 and name in names else None
+
+
+def parse_adopting_stream(name: str) -> bytes | None:
+    """The session ID of an adopting stream; None for any other name."""
+    if not name.endswith(_ADOPTING):
+        return None
+    return parse_session_stream(name.removesuffix(_ADOPTING) + _FACTS)
 
 
 def parse_tail_stream(session_id: bytes, name: str) -> int | None:

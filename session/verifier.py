@@ -7,25 +7,23 @@ What is checked, in this order; each finding is kept and the checks go on:
 2. the checkpoints: an unbroken series of signatures over chunk IDs, the last one over the live frames too;
 3. the chunks as the index lists them: gaps, and one final chunk at the end of a complete session;
 4. the manifest of a complete session: signed by the same device for the same owner, over what is stored;
-5. the bytes: every chunk against its ID and, for who can read, decrypted.
+5. the bytes: every chunk against its ID and, for who can read, decrypted. What is missing or damaged here is
+   fetched from peers; if that succeeds, it is told and the recording is valid.
 """
 
-from blake3 import blake3
-
-from kernel.domains import Domain, Label
+from kernel.checkpoint import compute_checkpoint_hash
 from kernel.errors import InvalidRecord, Locked, Reason, StoreDamaged
 from kernel.merkle import EMPTY_ROOT
-from kernel.signing import verify_signed
 from lucid.v1 import control_pb2, data_pb2, session_pb2
-from session.access import RecorderKeys, decrypt_message, derive_session_key, load_secret
+from session.access import RecorderKeys, load_secret
 from session.catalog import Catalog
-from session.checkpoint import CheckpointSeries, compute_checkpoint_hash
-from session.control_policy import compute_policy_hash, decode_policy
+from session.checkpoint import CheckpointSeries
 from session.encryptor import ChunkFlag
+from session.healing import Healer
 from session.live_tail import find_tail_damage
-from session.manifest import MAX_GAPS, decode_manifest
 from session.ports import SessionPorts
 from session.reader import Copier, OnProgress
+from session.statements import check_manifest, check_opening
 
 CHECKPOINTS_AT_ONCE = 1000
 
@@ -42,15 +40,18 @@ class NullSink:
 class Verifier:
     """Verifies sessions."""
 
-    def __init__(self, ports: SessionPorts, keys: RecorderKeys, catalog: Catalog, parallel: int) -> None:
+    def __init__(
+        self, ports: SessionPorts, keys: RecorderKeys, catalog: Catalog, healer: Healer, parallel: int
+    ) -> None:
         """`parallel`: chunks in memory at once."""
         self._ports = ports
         self._keys = keys
         self._catalog = catalog
+        self._healer = healer
         self._parallel = parallel
 
     async def verify(self, session_id: bytes, on_progress: OnProgress) -> control_pb2.VerifyResult:
-        """Checks everything; what is wrong stands in `findings`, and `valid` is true if nothing is.
+        """Checks everything; what is wrong stands in `findings`, and `valid` is true if nothing is any more.
 
         Args:
             session_id: the session.
@@ -76,11 +77,14 @@ class Verifier:
                 await check(session_id, row, secret, result)
             except (InvalidRecord, StoreDamaged) as error:
                 result.findings.append(data_pb2.Finding(what=str(error)))
-        copier = Copier(self._ports, self._catalog, session_id, secret, NullSink(), partial=True)
+        copier = Copier(
+            self._ports, self._catalog, self._healer, session_id, secret, NullSink(), partial=True
+        )
         await copier.copy_chunks(row.chunk_count, self._parallel, row.plaintext_bytes, on_progress)
         await copier.copy_frames()
         result.findings.extend(copier.findings)
         result.valid = not result.findings
+        result.findings.extend(sorted(copier.healed, key=lambda finding: finding.index))
         return result
 
     async def _open(self, session_id: bytes, result: control_pb2.VerifyResult) -> bytes | None:
@@ -97,21 +101,7 @@ class Verifier:
     async def _check_opening(
         self, session_id: bytes, row: session_pb2.SessionRow, secret: bytes | None, _: object
     ) -> None:
-        opened = row.opened
-        if opened.session_id != session_id:
-            raise InvalidRecord(Reason.WRONG_SESSION, "the index holds another session in its place")
-        self._keys.check_recorder(opened.policy.public_key)
-        policy = decode_policy(
-            verify_signed(opened.policy, Domain.POLICY, self._keys.network, signer=opened.policy.public_key)
-        )
-        if policy.session_id != session_id:
-            raise InvalidRecord(Reason.WRONG_SESSION, "the control policy belongs to another session")
-        if policy.retain_until_s != opened.retain_until_s:
-            raise InvalidRecord(Reason.NOT_CONSISTENT, "the retention is not that of the control policy")
-        if secret is not None:
-            decrypt_message(secret, Label.METADATA, session_id, opened.metadata, session_pb2.Metadata)
-            if derive_session_key(secret, session_id).public_key != opened.session_key:
-                raise InvalidRecord(Reason.NOT_CONSISTENT, "the session key is not that of the session")
+        check_opening(self._keys, session_id, row, secret)
 
     async def _check_checkpoints(
         self,
@@ -140,7 +130,7 @@ class Verifier:
             series.last and series.last_hash != compute_checkpoint_hash(row.last_checkpoint.payload)
         ):
             raise InvalidRecord(Reason.NOT_CONSISTENT, "the index tells of another last checkpoint")
-        if series.last is not None:
+        if series.last is not None and not row.HasField("adopted"):
             damage = await find_tail_damage(self._ports.journal, session_id, series.last)
             # Sealed meanwhile: a newer checkpoint covers these bytes as a chunk.
             if damage and self._catalog.row(session_id).chunk_count == row.chunk_count:
@@ -163,37 +153,4 @@ class Verifier:
     async def _check_manifest(
         self, session_id: bytes, row: session_pb2.SessionRow, secret: bytes | None, _: object
     ) -> None:
-        if row.HasField("closed") != (row.state == session_pb2.STATE_COMPLETE):
-            raise InvalidRecord(Reason.NOT_CONSISTENT, "the session is complete without a manifest")
-        if not row.HasField("closed"):
-            return
-        device, opened, closed = row.opened.policy.public_key, row.opened, row.closed
-        manifest = decode_manifest(
-            verify_signed(closed.manifest, Domain.MANIFEST, self._keys.network, signer=device)
-        )
-        expected = {
-            "session ID": (manifest.session_id, session_id),
-            "network": (manifest.network, self._keys.network.id),
-            "device": (manifest.device, device),
-            "owner": (manifest.owner, self._keys.owner),
-            "session key": (manifest.session_key, opened.session_key),
-            "start": (manifest.started_ms, opened.started_ns // 1_000_000),
-            "number of chunks": (manifest.chunk_count, row.chunk_count),
-            "root": (manifest.root, row.root),
-            "list of gaps": (manifest.gaps, tuple(row.gaps[:MAX_GAPS])),
-            "control policy": (manifest.policy_hash, compute_policy_hash(opened.policy.payload)),
-            "metadata": (manifest.metadata_hash, blake3(opened.metadata).digest()),
-            "ending": (manifest.ending_hash, blake3(closed.ending).digest()),
-            "last checkpoint": (
-                manifest.checkpoint_hash,
-                compute_checkpoint_hash(row.last_checkpoint.payload),
-            ),
-            "number of checkpoints": (manifest.checkpoint_count, row.checkpoint_count),
-        }
-        for what, (signed, stored) in expected.items():
-            if signed != stored:
-                raise InvalidRecord(
-                    Reason.NOT_CONSISTENT, f"the manifest was signed over another {what} than is stored"
-                )
-        if secret is not None:
-            decrypt_message(secret, Label.ENDING, session_id, closed.ending, session_pb2.Ending)
+        check_manifest(self._keys, session_id, row, secret)

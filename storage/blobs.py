@@ -18,8 +18,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 
 from kernel.errors import NotFound, StoreDamaged, StoreError, UsageError
+from kernel.keyed_locks import KeyedLocks
 from kernel.ports import Files, Offload
-from storage.keyed_locks import KeyedLocks
 from storage.paths import get_ancestors, get_parent
 from storage.quota import Quota
 
@@ -170,12 +170,10 @@ class FileBlobs:
     def _remove(self, wanted: dict[bytes, str], removed: list[bytes]) -> None:
         directories: set[str] = set()
         for blob_id, path in wanted.items():
-            try:
+            # A missing one too: a `put` that failed may have removed it without making that durable.
+            directories.add(get_parent(path))
+            with suppress(FileNotFoundError):
                 self._files.remove(path)
-                directories.add(get_parent(path))
-            except FileNotFoundError:
-                if blob_id in self._sizes:
-                    directories.add(get_parent(path))
             removed.append(blob_id)
         for directory in sorted(directories):
             with suppress(FileNotFoundError):

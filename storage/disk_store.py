@@ -19,6 +19,7 @@ async def open_disk_store(
     tables: Sequence[str],
     quota_bytes: int | None = None,
     reserved_streams: frozenset[str] = frozenset(),
+    freeing_streams: frozenset[str] = frozenset(),
     rebuild: bool = False,
     wrap_files: Callable[[Files], Files] = lambda files: files,
 ) -> Store:
@@ -30,6 +31,7 @@ async def open_disk_store(
         tables: names of the tables of the index.
         quota_bytes: see `open_store`.
         reserved_streams: see `open_store`.
+        freeing_streams: see `open_store`.
         rebuild: see `open_store`.
         wrap_files: takes the files of the store and gives those to use: measured ones, or ones with faults.
 
@@ -47,6 +49,7 @@ async def open_disk_store(
         open_index,
         quota_bytes=quota_bytes,
         reserved_streams=reserved_streams,
+        freeing_streams=freeing_streams,
         rebuild=rebuild,
     )
 

@@ -10,7 +10,8 @@ Rules:
 - Sequence numbers go on behind the last intact record, across restarts.
 - What an earlier process wrote is made durable, name and all, by the first `sync` of this one.
 - One stream is written by one at a time; different streams, and readers, do not wait for each other.
-- Streams named as small facts may draw on the reserve of the quota.
+- Streams named as small facts may draw on the reserve of the quota; those that announce that space is freed
+  are counted, and never refused for it.
 """
 
 from collections.abc import Sequence
@@ -18,9 +19,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from kernel.errors import StoreDamaged, StoreError, StoreFull, UsageError
+from kernel.keyed_locks import KeyedLocks
 from kernel.ports import Files, JournalContents, Offload
 from storage import journal_format
-from storage.keyed_locks import KeyedLocks
 from storage.paths import check_path, get_ancestors, is_path
 from storage.quota import Quota
 
@@ -61,12 +62,18 @@ class FileJournal:
     """`Journal` over `Files`. Made by `FileJournal.open`."""
 
     def __init__(
-        self, files: Files, offload: Offload, quota: Quota, sizes: dict[str, int], reserved: frozenset[str]
+        self,
+        files: Files,
+        offload: Offload,
+        quota: Quota,
+        sizes: dict[str, int],
+        reserved: frozenset[str],
+        freeing: frozenset[str],
     ) -> None:
         self._files = files
         self._offload = offload
         self._quota = quota
-        self._reserved = reserved
+        self._reserved, self._freeing = reserved, freeing
         self._streams = {
             name: _Stream(size_bytes, journal_format.compute_key(name)) for name, size_bytes in sizes.items()
         }
@@ -76,7 +83,13 @@ class FileJournal:
 
     @classmethod
     async def open(
-        cls, files: Files, offload: Offload, quota: Quota, *, reserved: frozenset[str] = frozenset()
+        cls,
+        files: Files,
+        offload: Offload,
+        quota: Quota,
+        *,
+        reserved: frozenset[str] = frozenset(),
+        freeing: frozenset[str] = frozenset(),
     ) -> "FileJournal":
         """Finds all streams.
 
@@ -86,11 +99,14 @@ class FileJournal:
             quota: the budget they count against.
             reserved: last components of the names of streams that hold small facts: appends to them of up to
                 64 KiB may draw on the reserve of the quota.
+            freeing: the same for streams whose records free more than they take: the quota refuses no such
+                append, since space could never be freed otherwise.
 
         Raises:
             StoreError: the directory cannot be read.
         """
-        return cls(files, offload, quota, await offload.run(_scan, files, _ROOT, _MAX_DEPTH), reserved)
+        sizes = await offload.run(_scan, files, _ROOT, _MAX_DEPTH)
+        return cls(files, offload, quota, sizes, reserved, freeing)
 
     async def append(self, stream: str, payloads: Sequence[bytes]) -> None:
         """See `Journal.append`.
@@ -228,8 +244,11 @@ class FileJournal:
     def _take(self, stream: str, state: _Stream, size_bytes: int) -> None:
         if state.size_bytes + size_bytes > MAX_STREAM_BYTES:
             raise StoreFull(f"journal {stream} has reached its limit of {MAX_STREAM_BYTES} bytes")
-        is_fact = size_bytes <= _RESERVED_BYTES and stream.rpartition("/")[2] in self._reserved
-        self._quota.take(size_bytes, from_reserve=is_fact)
+        name = stream.rpartition("/")[2] if size_bytes <= _RESERVED_BYTES else ""
+        if name in self._freeing:
+            self._quota.adopt(size_bytes)
+        else:
+            self._quota.take(size_bytes, from_reserve=name in self._reserved)
 
     async def _get_next_sequence(self, stream: str, state: _Stream) -> int:
         if state.next_sequence is None:

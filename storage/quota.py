@@ -6,11 +6,10 @@ Rules:
 - Space is taken before the first byte is written and given back if the write fails, so that writers side by
   side never go beyond the limit together.
 - Ordinary writes stop 1 MiB short of the limit (an eighth of it if that is less). That reserve is for small
-  facts:
-a session can always be closed, and a deletion always be noted. Which streams may draw on it is told to the
-journal.
+  facts: that a session was interrupted, is closed or held. Which streams may draw on it is told to the
+  journal.
 - A limit that is below what is there already refuses every write until enough was removed; it removes
-  nothing.
+  nothing. What announces a removal is counted, but never refused.
 """
 
 from kernel.errors import StoreFull
@@ -52,7 +51,7 @@ class Quota:
         self.used_bytes += size_bytes
 
     def adopt(self, size_bytes: int) -> None:
-        """Counts what is on the disk already, limit or not."""
+        """Counts what is on the disk already, or must be, limit or not."""
         self.used_bytes += size_bytes
 
     def give_back(self, size_bytes: int) -> None:

@@ -102,6 +102,7 @@ async def open_store(
     *,
     quota_bytes: int | None = None,
     reserved_streams: frozenset[str] = frozenset(),
+    freeing_streams: frozenset[str] = frozenset(),
     rebuild: bool = False,
     schema: schemas.Schema = schemas.PRESENT,
 ) -> Store:
@@ -113,6 +114,7 @@ async def open_store(
         open_index: opens its index.
         quota_bytes: budget of blobs and journals; None: as much as the disk holds.
         reserved_streams: last components of the names of streams that hold small facts, see `quota`.
+        freeing_streams: the same for those whose records free space.
         rebuild: put the index aside and make an empty one; when it is filled, call `complete_rebuild`.
         schema: the version to be, and how to get there.
 
@@ -135,7 +137,9 @@ async def open_store(
             await schemas.migrate(schemas.MigrationPorts(files, offload, index.records), version, schema)
         quota = Quota(quota_bytes)
         blobs = await FileBlobs.open(files, offload, quota)
-        journal = await FileJournal.open(files, offload, quota, reserved=reserved_streams)
+        journal = await FileJournal.open(
+            files, offload, quota, reserved=reserved_streams, freeing=freeing_streams
+        )
     except BaseException:
         index.records.close()
         raise

@@ -7,34 +7,53 @@ a short-lived child (`node/identity/ceremony.py`), and the daemon does the rest.
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from node.cli.errors import CommandFailed, report, report_interrupt, show_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import click
 
 
 def main() -> None:
     """Entry point of `lucid-node`."""
-    _open_missing()
+    open_missing()
     sys.exit(run(sys.argv[1:]))
 
 
-def _open_missing() -> None:
+def open_missing() -> None:
     """Standard streams that the caller closed read nothing and lose what is written."""
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: PTH123, SIM115 - kept open to the end
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
 
 
-def run(arguments: list[str]) -> int:
-    """Runs one command line; returns the exit code of the process."""
+def _load_root() -> "click.Command":
+    from node.cli.groups import root
+
+    return root
+
+
+def run(
+    arguments: list[str], program: str = "lucid-node", load: "Callable[[], click.Command]" = _load_root
+) -> int:
+    """Runs one command line; returns the exit code of the process.
+
+    Args:
+        arguments: without the name of the program.
+        program: its name.
+        load: gives the group of its commands.
+    """
     import click
 
     from kernel.errors import LucidError
-    from node.cli.groups import root
 
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
     as_json = "--json" in own
     try:
-        code = root.main(args=arguments, prog_name="lucid-node", standalone_mode=False)
+        code = load().main(args=arguments, prog_name=program, standalone_mode=False)
         sys.stdout.flush()
     except (click.ClickException, LucidError, CommandFailed) as error:
         return report(error, as_json=as_json)

@@ -64,7 +64,8 @@ def report(error: Exception, *, as_json: bool) -> int:
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         hint = f"See: {context.command_path} --help" if context is not None else ""
-        show_error("UsageError", error.format_message().rstrip("."), hint, as_json=as_json)
+        message = " ".join(error.format_message().split()).rstrip(".")  # click breaks lines, and indents
+        show_error("UsageError", message, hint, as_json=as_json)
     else:
         show_error(type(error).__name__, str(error), getattr(error, "hint", ""), as_json=as_json)
     return get_exit_code(error)

@@ -34,7 +34,11 @@ SESSION: Fields = {
     "manifest_hash": "BLAKE3 of the manifest, in hexadecimal; empty while it is not complete",
     "device": "Ed25519 public key of the device that recorded it, in hexadecimal",
     "readable": "can this node read it?",
+    "behind": "have witnesses seen more of it than this store, an old copy, holds?",
     "incidents": "what was found wrong with it: an array of {`time`, `what`}",
+    "owner": "Ed25519 public key of the owner who shared it, in hexadecimal; empty if it is this owner's",
+    "shared_by": "ID of the node that shared it; empty if it is this owner's",
+    "adopted": "was it recorded by another device? It is read and verified here, and not continued",
 }
 
 RECORDED: Fields = {
@@ -44,9 +48,13 @@ RECORDED: Fields = {
     "chunks": SESSION["chunks"],
     "plaintext_bytes": SESSION["plaintext_bytes"],
     "stored_bytes": SESSION["stored_bytes"],
+    "replicas": "complete copies of the whole session on nodes of others",
 }
 
-_FINDINGS = "what is wrong, an array of {`chunk`, `what`}; `chunk` is null if it concerns none"
+_FINDINGS = (
+    "what is wrong, an array of {`chunk`, `what`, `healed`}; `chunk` is null if it concerns none;"
+    " `healed`: it was brought back from a peer"
+)
 
 PEER: Fields = {
     "peer_id": "ID of the node; empty while nobody was met at the address",
@@ -67,6 +75,18 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "network": "network that the node belongs to",
         "home": "where the node lives",
         "recovery_phrase": "the 24 words, shown this once",
+    },
+    "restore": {
+        "peer_id": "ID of the new node",
+        "owner_id": "Ed25519 public key of the owner, in hexadecimal",
+        "network": "network that the node belongs to",
+        "home": "where the node lives",
+        "peers": "peers that answered",
+        "heads": "devices of the owner whose heads were found",
+        "sessions": "sessions that the heads tell of",
+        "restored": "of these, brought back now",
+        "known": "of these, there before, or deleted",
+        "problems": "what could not be brought back, and which peers lied, an array of texts",
     },
     "id": {
         "peer_id": "ID of the node",
@@ -93,9 +113,12 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "sessions_interrupted": "sessions that wait for `session recover`",
         "sessions_complete": "complete sessions",
         "metrics_address": "loopback address that serves metrics",
+        "replicas_wanted": "copies of single chunks that other nodes are to hold; 0 without peers",
+        "replicas_held": "copies of single chunks that other nodes hold",
         "listen": "multiaddr where other nodes reach this one, its ID included; empty: nowhere",
         "peers_connected": "peers that can be called now",
         "peers_known": "peers that are known, and configured addresses where nobody was met yet",
+        "held_bytes": "bytes of chunks that are held for others; part of `blob_bytes`",
     },
     "doctor": {
         "home": "where the node lives",
@@ -129,6 +152,13 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "sealed": "true if chunks were checked against what was signed, but no key of this node opens them",
         "findings": _FINDINGS,
     },
+    "session verify --remote": {
+        "session_id": SESSION["session_id"],
+        "valid": "did every holder that was asked show what it is to hold?",
+        "leaves": "stretches of 4 KiB that were shown and are right",
+        "holders": "holders that were asked",
+        "findings": _FINDINGS,
+    },
     "session get": {
         "session_id": SESSION["session_id"],
         "output": "path that was written",
@@ -141,8 +171,21 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "plaintext_bytes": "bytes that were written",
         "findings": _FINDINGS,
     },
+    "replicas": {
+        "session_id": SESSION["session_id"],
+        "wanted": "how many copies of each chunk there are to be",
+        "held": "copies of single chunks that other nodes hold",
+        "pending": "copies of single chunks that are missing",
+        "replicas": "an array of {`chunk`, `replica`, `peer_id`, `held`, `stored`, `audited`, `until`,"
+        " `trouble`}: when the holder stored it, when it passed an audit last, when its lease ends,"
+        " what is wrong",
+    },
     "session recover": {"finalized": "an array of the sessions that were finalized, as in `session list`"},
     "session recover --resume": RECORDED,
+    "session share": {
+        "session_id": SESSION["session_id"],
+        "peer_id": "ID of the node that reads it now",
+    },
     "session delete": {"session_id": SESSION["session_id"], "freed_bytes": "bytes that were freed on disk"},
     "session hold": SESSION,
     "session release": SESSION,
@@ -152,6 +195,31 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "header": "metadata to send with every call: name, colon, base64 of the token",
         "address": "host and port where to call",
         "token_ttl_s": "seconds that the token holds",
+    },
+    "session prove": {
+        "session_id": SESSION["session_id"],
+        "output": "path that was written",
+        "bundle_bytes": "its length",
+    },
+    "verify bundle": {
+        "verdict": "`consistent, unattested` or `consistent, attested by …`, in words",
+        "session_id": SESSION["session_id"],
+        "network": "network that the signatures are of",
+        "owner_id": "Ed25519 public key of the owner, in hexadecimal",
+        "device": "peer ID of the device that recorded it",
+        "complete": "is the recording complete, with its manifest?",
+        "chunks": "chunks that were signed",
+        "root": SESSION["root"],
+        "checkpoint": "number of the checkpoint that the bundle stands on",
+        "checkpoint_time": "time that the device claims for it, ISO 8601 in UTC",
+        "manifest_hash": "BLAKE3 of the manifest, in hexadecimal; empty while it is not complete",
+        "gaps": "chunks before which something may be missing, an array; null while it is not complete",
+        "attestations": "an array of {`witness`, `time`, `trusted`}",
+        "chunk": "the chunk that is shown, or null: {`index`, `chunk_id`, `bytes`, `flags`, `first_byte`,"
+        " `end_byte`, `plaintext_bytes`, `plaintext_blake3`}; the last two are null unless it is revealed",
+        "recording": "what `--recording` found, in words; null without it",
+        "proven": "what is proven, an array of sentences",
+        "not_proven": "what is not, an array of sentences",
     },
 }
 """Fields by command. `run`, `session play` and `completion` print no JSON document."""

@@ -4,8 +4,14 @@ from importlib import import_module
 
 import click
 
+from node.cli.options import DIRECTORY
+
 COMMANDS: "Table" = {
     "init": ("node.cli.init", "Set up a node: make its keys and show the recovery words."),
+    "restore": (
+        "node.cli.restore",
+        "Set up a node from the recovery words, and bring recordings back.",
+    ),
     "id": ("node.cli.id", "Show who this node is."),
     "status": ("node.cli.status", "Show how the daemon is doing."),
     "doctor": ("node.cli.doctor", "Examine a home, and rebuild a damaged index."),
@@ -15,6 +21,7 @@ COMMANDS: "Table" = {
         "install": ("node.cli.service", "Install a systemd unit that runs the node."),
         "uninstall": ("node.cli.service", "Remove the systemd unit."),
     },
+    "replicas": ("node.cli.replicas", "Show which nodes hold copies of a recording."),
     "session": {
         "record": ("node.cli.session_record", "Record a file, a directory, standard input or a terminal."),
         "list": ("node.cli.session_list", "List sessions."),
@@ -24,13 +31,16 @@ COMMANDS: "Table" = {
         "play": ("node.cli.session_play", "Play a terminal recording."),
         "export": ("node.cli.session_export", "Write a terminal recording as asciicast."),
         "recover": ("node.cli.session_recover", "Go on with an interrupted session, or finalize it."),
+        "share": ("node.cli.session_share", "Let another node read a recording."),
         "delete": ("node.cli.session_delete", "Erase a recording for good."),
         "hold": ("node.cli.session_hold", "Put a session under legal hold: it cannot be deleted."),
+        "prove": ("node.cli.session_prove", "Write a proof bundle that an auditor checks offline."),
         "release": ("node.cli.session_hold", "End the legal hold of a session."),
     },
     "peers": ("node.cli.peers", "List the peers of this node."),
     "ping": ("node.cli.ping", "Call a peer and tell how long it takes."),
     "grpc-token": ("node.cli.grpc_token", "Print a header with which grpcurl may call this node."),
+    "verify": {"bundle": ("node.cli.verify_bundle", "Check a proof bundle, offline.")},
     "completion": ("node.cli.completion", "Print the completion script of a shell."),
 }
 """Commands by name: module and one line of help; groups are tables themselves. A module calls its command
@@ -40,6 +50,7 @@ GROUP_HELP = {
     "passphrase": "The passphrase of the keystore.",
     "service": "The node as a service of systemd.",
     "session": "Record sessions, and use the recordings.",
+    "verify": "Check what others hand you.",
 }
 
 Table = dict[str, tuple[str, str] | dict[str, tuple[str, str]]]
@@ -94,7 +105,10 @@ root = LazyGroup(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     params=[
         click.Option(
-            ["--home", "home_default"], metavar="DIR", help="Where the node lives [default: ~/.lucid]."
+            ["--home", "home_default"],
+            metavar="DIR",
+            type=DIRECTORY,
+            help="Where the node lives [default: ~/.lucid].",
         ),
         click.Option(
             ["--version"],

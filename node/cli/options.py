@@ -1,12 +1,16 @@
 """Options that commands share."""
 
+import math
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from node.home import Home, find_home
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -19,6 +23,7 @@ def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.
         with_home = click.option(
             "--home",
             metavar="DIR",
+            type=DIRECTORY,
             callback=_get_home,
             help="Where the node lives [default: $LUCID_HOME or ~/.lucid].",
         )(with_json)
@@ -33,6 +38,30 @@ def _get_home(context: click.Context, _parameter: click.Parameter, value: str | 
         return None
     above = context.find_root().params.get("home_default")
     return find_home(value if value is not None else above, os.environ)
+
+
+class PathWord(click.ParamType[str]):
+    """A path, taken as it is written; the shell completes it.
+
+    Args:
+        kind: what the shell offers: "file" (directories as well) or "dir".
+    """
+
+    name = "path"
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> "list[CompletionItem]":
+        """See `click.ParamType`."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type=self._kind)]
+
+
+FILE, DIRECTORY = PathWord("file"), PathWord("dir")
 
 
 class Size(click.ParamType[int]):
@@ -57,6 +86,17 @@ class Duration(click.ParamType[int]):
         from node.units import parse_duration
 
         return value if isinstance(value, int) else parse_duration(value)
+
+
+class Number(click.FloatRange):
+    """A number within bounds; "nan" is none, although it is outside of no bounds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """See `click.ParamType`."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number.", param, ctx)
+        return number
 
 
 session_argument = click.argument("session", metavar="ID")

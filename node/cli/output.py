@@ -96,6 +96,8 @@ def kind_name(kind: "session_pb2.SourceKind.ValueType") -> str:
 
 def describe_session(info: "control_pb2.SessionInfo") -> dict[str, Any]:
     """A session as JSON; the fields are those of `node.cli.fields.SESSION`."""
+    from kernel.peer_id import encode_peer_id
+
     metadata = info.metadata
     return {
         "session_id": format_id(info.session_id),
@@ -126,7 +128,11 @@ def describe_session(info: "control_pb2.SessionInfo") -> dict[str, Any]:
         "manifest_hash": info.manifest_hash.hex(),
         "device": info.device.hex(),
         "readable": not info.unreadable,
+        "behind": info.behind,
         "incidents": [{"time": iso_time(one.time_ns), "what": one.what} for one in info.incidents],
+        "owner": info.owner.hex(),
+        "shared_by": encode_peer_id(info.sharer) if info.sharer else "",
+        "adopted": info.adopted,
     }
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from node.cli.options import command
+from node.cli.options import FILE, command
 
 if TYPE_CHECKING:
     from node.home import Home
@@ -12,10 +12,16 @@ if TYPE_CHECKING:
 
 @command("change")
 @click.option(
-    "--old-passphrase-file", metavar="FILE", help="File that holds the old passphrase [default: ask]."
+    "--old-passphrase-file",
+    metavar="FILE",
+    type=FILE,
+    help="File that holds the old passphrase [default: ask].",
 )
 @click.option(
-    "--new-passphrase-file", metavar="FILE", help="File that holds the new passphrase [default: ask]."
+    "--new-passphrase-file",
+    metavar="FILE",
+    type=FILE,
+    help="File that holds the new passphrase [default: ask].",
 )
 def change_command(
     home: "Home", old_passphrase_file: str | None, new_passphrase_file: str | None, as_json: bool

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from node.cli.options import command
+from node.cli.options import FILE, command
 from node.config import SETTINGS, get_default, get_flag
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def _join(
 @click.option(
     "--passphrase-file",
     metavar="FILE",
+    type=FILE,
     help="File that holds the passphrase [default: a systemd credential, else ask].",
 )
 @_add_settings

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from node.cli.options import command
+from node.cli.options import DIRECTORY, FILE, command
 
 if TYPE_CHECKING:
     from node.home import Home
@@ -13,10 +13,17 @@ if TYPE_CHECKING:
 
 @command("install")
 @click.option(
-    "--passphrase-file", metavar="FILE", help="File that holds the passphrase; becomes a credential."
+    "--passphrase-file",
+    metavar="FILE",
+    type=FILE,
+    help="File that holds the passphrase; becomes a credential.",
 )
 @click.option(
-    "--dir", "directory", metavar="DIR", help="Where unit files belong [default: systemd's own place]."
+    "--dir",
+    "directory",
+    metavar="DIR",
+    type=DIRECTORY,
+    help="Where unit files belong [default: systemd's own place].",
 )
 @click.option("--print", "print_only", is_flag=True, help="Print the unit instead of writing it.")
 def install_command(
@@ -45,7 +52,11 @@ def install_command(
 
 @command("uninstall")
 @click.option(
-    "--dir", "directory", metavar="DIR", help="Where unit files belong [default: systemd's own place]."
+    "--dir",
+    "directory",
+    metavar="DIR",
+    type=DIRECTORY,
+    help="Where unit files belong [default: systemd's own place].",
 )
 def uninstall_command(home: "Home", directory: str | None, as_json: bool) -> None:
     """Removes the unit file; a node that runs goes on until it is stopped."""

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from node.cli.options import command, session_argument
+from node.cli.options import FILE, command, session_argument
 
 if TYPE_CHECKING:
     from lucid.v1 import control_pb2
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 @command("export")
 @session_argument
-@click.option("--cast", "output", metavar="FILE", required=True, help="Asciicast v2 file to write.")
+@click.option(
+    "--cast", "output", metavar="FILE", type=FILE, required=True, help="Asciicast v2 file to write."
+)
 @click.option("--partial", is_flag=True, help="Leave damaged parts out instead of failing.")
 @click.option("--force", is_flag=True, help="Overwrite FILE if it exists.")
 def export_command(home: "Home", session: str, output: str, partial: bool, force: bool, as_json: bool) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from node.cli.options import command, session_argument
+from node.cli.options import FILE, command, session_argument
 
 if TYPE_CHECKING:
     from lucid.v1 import data_pb2
@@ -18,7 +18,7 @@ STANDARD_OUTPUT = "-"
 
 @command("get")
 @session_argument
-@click.argument("output", metavar="OUT|-")
+@click.argument("output", metavar="OUT|-", type=FILE)
 @click.option("--partial", is_flag=True, help="Leave damaged parts out (zeros in a file) instead of failing.")
 @click.option("--force", is_flag=True, help="Overwrite OUT if it exists.")
 def get_command(home: "Home", session: str, output: str, partial: bool, force: bool, as_json: bool) -> int:

@@ -63,7 +63,7 @@ def parse_since(text: str, now_ns: int) -> int:
 
 def format_sessions(found: "Sequence[control_pb2.SessionInfo]") -> str:
     """Sessions for people, one per line."""
-    from node.cli.output import SHORT_ID_LETTERS, format_table, format_time, kind_name, state_name, title
+    from node.cli.output import SHORT_ID_LETTERS, format_table, format_time, kind_name, state_name
     from node.units import format_size
 
     if not found:
@@ -72,14 +72,23 @@ def format_sessions(found: "Sequence[control_pb2.SessionInfo]") -> str:
     rows = [
         (
             info.session_id.hex()[:SHORT_ID_LETTERS],
-            state_name(info.state) + (" (held)" if info.held else ""),
+            state_name(info.state) + (" (held)" if info.held else "") + (" (old)" if info.behind else ""),
             kind_name(info.kind),
             format_time(info.started_ns),
             format_size(info.plaintext_bytes),
             format_size(info.stored_bytes),
-            "(unreadable)" if info.unreadable else title(info)[:60],
+            _get_name(info),
             ",".join(info.metadata.tags),
         )
         for info in found
     ]
     return format_table(head, rows)
+
+
+def _get_name(info: "control_pb2.SessionInfo") -> str:
+    from lucid.v1 import session_pb2
+    from node.cli.output import title
+
+    if info.state == session_pb2.STATE_DELETED:
+        return ""
+    return "(unreadable)" if info.unreadable else title(info)[:60]

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from node.cli.options import command, session_argument
+from node.cli.options import Number, command, session_argument
 
 if TYPE_CHECKING:
     from node.home import Home
@@ -12,12 +12,8 @@ if TYPE_CHECKING:
 
 @command("play")
 @session_argument
-@click.option(
-    "--speed", type=click.FloatRange(0.01, 1000), default=1.0, help="Twice as fast: 2.", show_default=True
-)
-@click.option(
-    "--idle-limit", type=click.FloatRange(0), metavar="S", help="No pause is longer than S seconds."
-)
+@click.option("--speed", type=Number(0.01, 1000), default=1.0, help="Twice as fast: 2.", show_default=True)
+@click.option("--idle-limit", type=Number(0), metavar="S", help="No pause is longer than S seconds.")
 @click.option("--follow", is_flag=True, help="Show what is being recorded now, as it happens.")
 def play_command(
     home: "Home", session: str, speed: float, idle_limit: float | None, follow: bool, as_json: bool

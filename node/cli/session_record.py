@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from node.cli.options import Duration, command
+from node.cli.options import FILE, Duration, command
+from node.cli.replica_wait import ReplicaWish, describe_replicas, get_exit_code, wait_for_replicas
 
 if TYPE_CHECKING:
-    from lucid.v1 import data_pb2
+    from lucid.v1 import control_pb2, data_pb2
     from node.cli.progress import OnProgress
     from node.client.request import RecordRequest
     from node.home import Home
 
 STANDARD_INPUT = "-"
+DEFAULT_WAIT_S = 60
+NO_WISH = ReplicaWish()
 _COMMAND_KEY = "node.cli.session_record.command"
 _FAILURE_CHOICES = ("continue", "stop")
 
@@ -39,7 +42,7 @@ def _split(arguments: list[str]) -> tuple[list[str], bool, list[str]]:
 
 
 @command("record", cls=RecordCommand)
-@click.argument("source", metavar="[FILE | DIR | - | -- CMD...]", required=False)
+@click.argument("source", metavar="[FILE | DIR | - | -- CMD...]", type=FILE, required=False)
 @click.option("--name", default="", help="What to call it [default: its source].")
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="A word to find it by; may be given again.")
 @click.option(
@@ -49,6 +52,14 @@ def _split(arguments: list[str]) -> tuple[list[str], bool, list[str]]:
 @click.option(
     "--on-recording-failure", type=click.Choice(_FAILURE_CHOICES), help="Terminal: what to do then."
 )
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.IntRange(0, 86_400),
+    metavar="SECONDS",
+    help="How long to wait for copies on other nodes [default: 60; terminal: 0].",
+)
+@click.option("--require-replicas", is_flag=True, help="Fail if not all copies are there by then (code 5).")
 @click.option("--no-pty", is_flag=True, help="Terminal: run CMD on pipes, 8-bit clean, for scp or rsync.")
 @click.pass_context
 def record_command(
@@ -60,6 +71,8 @@ def record_command(
     retain: int,
     record_input: bool | None,
     on_recording_failure: str | None,
+    wait_s: int | None,
+    require_replicas: bool,
     no_pty: bool,
     as_json: bool,
 ) -> int:
@@ -76,7 +89,8 @@ def record_command(
         if no_pty or record_input is not None or on_recording_failure is not None:
             raise UsageError("--no-pty, --record-input and --on-recording-failure are for terminal sessions")
         request = RecordRequest(name=name, tags=tags, retain_s=retain)
-        return record_source(home, source, request, as_json=as_json)
+        wish = ReplicaWish(DEFAULT_WAIT_S if wait_s is None else wait_s, require_replicas)
+        return record_source(home, source, request, wish, as_json=as_json)
     return record_shell(
         home,
         recorded,
@@ -86,11 +100,19 @@ def record_command(
         record_input=record_input,
         on_recording_failure=on_recording_failure,
         has_pty=not no_pty,
+        wish=ReplicaWish(wait_s or 0, require_replicas),
         as_json=as_json,
     )
 
 
-def record_source(home: "Home", source: str, request: "RecordRequest", *, as_json: bool) -> int:
+def record_source(
+    home: "Home",
+    source: str,
+    request: "RecordRequest",
+    wish: ReplicaWish = NO_WISH,
+    *,
+    as_json: bool,
+) -> int:
     """Records a file, a directory or standard input; returns the exit code."""
     from node.cli.progress import show_progress
 
@@ -99,8 +121,9 @@ def record_source(home: "Home", source: str, request: "RecordRequest", *, as_jso
         done = _record_kind(home, source, request, show, unreadable)
     for path, why in unreadable:
         _print_unreadable(path, why)
-    print_recorded(done, as_json=as_json)
-    return 1 if unreadable else 0
+    replicas = wait_for_replicas(home, done.session_id, wish, quiet=as_json)
+    print_recorded(done, replicas, as_json=as_json)
+    return get_exit_code(1 if unreadable else 0, replicas, wish)
 
 
 def _record_kind(
@@ -158,6 +181,7 @@ def record_shell(
     on_recording_failure: str | None = None,
     has_pty: bool = True,
     session_id: bytes = b"",
+    wish: ReplicaWish = NO_WISH,
     as_json: bool,
 ) -> int:
     """Records a command, or the user's shell, in this terminal; returns the exit status of the command."""
@@ -176,14 +200,19 @@ def record_shell(
         session_id=session_id,
     )
     outcome = record_terminal(home.data_socket, recorded or [os.environ.get("SHELL") or "/bin/sh"], options)
+    exit_code = outcome.exit_status
     if outcome.done is not None:
-        print_recorded(outcome.done, as_json=as_json, to_error=not as_json)
+        replicas = wait_for_replicas(home, outcome.done.session_id, wish, quiet=as_json)
+        print_recorded(outcome.done, replicas, as_json=as_json, to_error=not as_json)
+        exit_code = get_exit_code(exit_code, replicas, wish)
     if outcome.failure:
         show_error("RecordingFailed", outcome.failure, "", as_json=as_json)
-    return outcome.exit_status
+    return exit_code
 
 
-def describe_recorded(done: "data_pb2.RecordingDone") -> dict[str, Any]:
+def describe_recorded(
+    done: "data_pb2.RecordingDone", replicas: "control_pb2.WaitReplicasResponse"
+) -> dict[str, Any]:
     """A finished recording as JSON."""
     from node.cli.output import format_id, state_name
 
@@ -194,10 +223,17 @@ def describe_recorded(done: "data_pb2.RecordingDone") -> dict[str, Any]:
         "chunks": done.chunks,
         "plaintext_bytes": done.plaintext_bytes,
         "stored_bytes": done.stored_bytes,
+        "replicas": replicas.replicas,
     }
 
 
-def print_recorded(done: "data_pb2.RecordingDone", *, as_json: bool, to_error: bool = False) -> None:
+def print_recorded(
+    done: "data_pb2.RecordingDone",
+    replicas: "control_pb2.WaitReplicasResponse",
+    *,
+    as_json: bool,
+    to_error: bool = False,
+) -> None:
     """Prints what was recorded; to standard error where standard output is the recorded command's."""
     import json
 
@@ -205,13 +241,14 @@ def print_recorded(done: "data_pb2.RecordingDone", *, as_json: bool, to_error: b
     from node.units import format_size
 
     if as_json:
-        text = json.dumps(describe_recorded(done))
+        text = json.dumps(describe_recorded(done, replicas))
     else:
         text = (
             f"Recorded session {format_id(done.session_id)} ({state_name(done.state)}):"
             f" {format_size(done.plaintext_bytes)} in {done.chunks} chunks,"
             f" {format_size(done.stored_bytes)} stored\nRoot {done.root.hex()}"
         )
+        text = "\n".join(filter(None, (text, describe_replicas(replicas))))
     print(text, file=sys.stderr if to_error else sys.stdout)
 
 

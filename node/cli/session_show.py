@@ -28,9 +28,22 @@ def show_command(home: "Home", session: str, as_json: bool) -> None:
 
 def format_session(info: "control_pb2.SessionInfo") -> str:
     """A session for people."""
+    from kernel.peer_id import encode_peer_id
+    from lucid.v1 import session_pb2
     from node.cli.output import format_facts, format_id, format_time, kind_name, state_name
     from node.units import format_size
 
+    if info.state == session_pb2.STATE_DELETED:
+        return format_facts(
+            [
+                ("Session", format_id(info.session_id)),
+                ("State", f"{state_name(info.state)}: its bytes and its key are destroyed"),
+                ("Deleted", format_time(info.last_change_ns)),
+                ("Chunks", str(info.chunks)),
+                ("Root", info.root.hex()),
+                ("Manifest hash", info.manifest_hash.hex()),
+            ]
+        )
     metadata = info.metadata
     facts = [
         ("Session", format_id(info.session_id)),
@@ -63,7 +76,13 @@ def format_session(info: "control_pb2.SessionInfo") -> str:
         ("Manifest hash", info.manifest_hash.hex()),
         ("Device", info.device.hex()),
     ]
+    if info.sharer:
+        facts += [("Owner", info.owner.hex()), ("Shared by", encode_peer_id(info.sharer))]
+    elif info.adopted:
+        facts.append(("Restored", "it was recorded by another device of this owner"))
     if info.unreadable:
         facts.append(("Unreadable", "no key of this node opens it, or its metadata is damaged"))
+    if info.behind:
+        facts.append(("Old copy", "witnesses have seen more of it than is here: it signs nothing more"))
     facts += [("Incident", f"{format_time(one.time_ns)}: {one.what}") for one in info.incidents]
     return format_facts(facts)

@@ -2,7 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from node.cli.options import command, session_argument
+from node.cli.replica_wait import NOT_ENOUGH_PEERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,12 +18,19 @@ VERIFICATION_FAILED = 3
 
 @command("verify")
 @session_argument
-def verify_command(home: "Home", session: str, as_json: bool) -> int:
+@click.option("--remote", is_flag=True, help="Ask the holders of its copies instead, for random parts.")
+@click.option("--percent", type=click.IntRange(1, 100), help="Of the chunks [default: 100].")
+def verify_command(home: "Home", session: str, remote: bool, percent: int | None, as_json: bool) -> int:
     """Checks a session, also while it is being recorded."""
+    from kernel.errors import UsageError
     from node.cli.output import emit
     from node.cli.progress import show_progress
     from node.control.client import ControlClient
 
+    if remote:
+        return audit_session(home, session, percent or 100, as_json=as_json)
+    if percent is not None:
+        raise UsageError("--percent is for --remote", hint="Here, everything is checked.")
     with ControlClient(home) as client, show_progress("Verifying", quiet=as_json) as on_progress:
         result = client.verify_session(session, on_progress)
     emit(describe_result(result), format_result(result), as_json=as_json)
@@ -29,7 +39,10 @@ def verify_command(home: "Home", session: str, as_json: bool) -> int:
 
 def describe_findings(findings: "Sequence[data_pb2.Finding]") -> list[dict[str, Any]]:
     """Findings as JSON."""
-    return [{"chunk": one.index if one.has_index else None, "what": one.what} for one in findings]
+    return [
+        {"chunk": one.index if one.has_index else None, "what": one.what, "healed": one.healed}
+        for one in findings
+    ]
 
 
 def format_finding(finding: "data_pb2.Finding") -> str:
@@ -74,4 +87,37 @@ def format_result(result: "control_pb2.VerifyResult") -> str:
         ("Gaps", str(result.gaps) if result.gaps else ""),
         ("Not decrypted", "no key of this node opens it" if result.sealed else ""),
     ]
-    return format_facts(facts + [("Finding", format_finding(one)) for one in result.findings])
+    return format_facts(facts + list_findings(result.findings))
+
+
+def list_findings(findings: "Sequence[data_pb2.Finding]") -> list[tuple[str, str]]:
+    """Findings as names and values for people."""
+    return [("Healed" if one.healed else "Finding", format_finding(one)) for one in findings]
+
+
+def audit_session(home: "Home", session: str, percent: int, *, as_json: bool) -> int:
+    """Asks the holders of a session's copies for random parts; returns the exit code."""
+    from node.cli.output import emit, format_facts, format_id
+    from node.cli.progress import show_progress
+    from node.control.client import ControlClient
+
+    with (
+        ControlClient(home) as client,
+        show_progress("Asking holders", quiet=as_json, unit="chunks") as on_progress,
+    ):
+        result = client.audit_session(session, percent, on_progress)
+    document = {
+        "session_id": format_id(result.session_id),
+        "valid": result.valid,
+        "leaves": result.leaves,
+        "holders": result.holders,
+        "findings": describe_findings(result.findings),
+    }
+    facts = [
+        ("Audit", "PASSED" if result.valid else "FAILED" if result.holders else "NOBODY holds copies"),
+        ("Session", format_id(result.session_id)),
+        ("Asked", f"{result.holders} holders for {percent} % of the chunks"),
+        ("Right", f"{result.leaves} parts of 4 KiB"),
+    ]
+    emit(document, format_facts(facts + list_findings(result.findings)), as_json=as_json)
+    return 0 if result.valid else VERIFICATION_FAILED if result.holders else NOT_ENOUGH_PEERS

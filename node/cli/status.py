@@ -43,9 +43,12 @@ def describe_status(status: "control_pb2.GetStatusResponse") -> dict[str, Any]:
         "sessions_interrupted": status.sessions_interrupted,
         "sessions_complete": status.sessions_complete,
         "metrics_address": status.metrics_address,
+        "replicas_wanted": status.replicas_wanted,
+        "replicas_held": status.replicas_held,
         "listen": status.listen,
         "peers_connected": status.peers_connected,
         "peers_known": status.peers_known,
+        "held_bytes": status.held_bytes,
     }
 
 
@@ -71,6 +74,13 @@ def format_status(status: "control_pb2.GetStatusResponse") -> str:
             "Store",
             f"{format_size(used)}{quota} ({format_size(status.blob_bytes)} chunks,"
             f" {format_size(status.journal_bytes)} journals), index {format_size(status.index_bytes)}",
+        ),
+        ("For others", format_size(status.held_bytes)),
+        (
+            "Replicas",
+            f"{status.replicas_held} of {status.replicas_wanted} copies of chunks on other nodes"
+            if status.replicas_wanted
+            else "",
         ),
         ("Disk", f"{format_size(status.disk_free_bytes)} free"),
         ("Listens", status.listen),

@@ -8,6 +8,7 @@ Rules (docs/spec/06-data-socket.md):
 - A link is *overdue* when there was no progress for RECONNECT_S after a loss, or at once when the daemon
   refuses for good. Its owner then gives up, or calls `let_go()`, until acknowledgements come again.
 - Only progress ends that count: a daemon that accepts and fails again and again is as good as none.
+- The end of the source is tried at once, however long the daemon has been away: a later try may never come.
 """
 
 import select
@@ -15,7 +16,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from kernel.errors import Conflict, InvalidRecord, LucidError, Reason, StoreError, Unavailable
+from kernel.errors import InvalidRecord, LucidError, Reason, StoreError, Unavailable
 from lucid.v1.data_pb2 import (
     ClientFrame,
     ContinueRecording,
@@ -29,7 +30,7 @@ from lucid.v1.data_pb2 import (
 from node.client import frames
 from node.client.polling import to_milliseconds
 from node.client.unacknowledged import Unacknowledged
-from node.failures import decode_failure
+from node.failures import decode_failure, may_pass
 
 WINDOW_BYTES = 8 << 20
 RECONNECT_S = 30.0
@@ -110,7 +111,8 @@ class RecordingLink:
 
     def events(self) -> int:
         """What to poll it for."""
-        return select.POLLIN | (select.POLLOUT if self._wants_to_send() else 0)
+        has_more = self._is_accepted and (self._held.has_unsent or self._may_finish())
+        return select.POLLIN | (select.POLLOUT if self._outgoing or has_more else 0)
 
     def timeout_s(self) -> float | None:
         """Call `pump` after so many seconds at the latest; None: only when the socket is ready."""
@@ -153,6 +155,11 @@ class RecordingLink:
             return True
         return self._trouble_at is not None and self._monotonic() - self._trouble_at >= RECONNECT_S
 
+    @property
+    def is_given_up(self) -> bool:
+        """It is overdue, and no try is under way: whoever has nothing else to do need not wait."""
+        return self.is_overdue and self._socket is None
+
     # What the owner of the recording does
 
     def append(self, data: bytes) -> None:
@@ -170,6 +177,8 @@ class RecordingLink:
         """The source has ended: `done` follows when the daemon has closed the session."""
         self._ending = FinishRecording(has_exit_status=exit_status is not None, exit_status=exit_status or 0)
         self._progress_at = self._monotonic()
+        if self._retry_at is not None:
+            self._retry_at = self._progress_at
 
     def let_go(self) -> None:
         """From now on bytes that find no room are lost."""
@@ -282,7 +291,7 @@ class RecordingLink:
         self._socket = None
         self._outgoing = memoryview(b"")
         self.loss = error
-        if self.done or self.accepted is None or not _may_pass(error):
+        if self.done or self.accepted is None or not may_pass(error):
             self.refusal = None if self.done else error
             self._retry_at = None
             return
@@ -376,22 +385,15 @@ class RecordingLink:
             self._rights = None
             self._outgoing = self._outgoing[sent:]
 
-    def _wants_to_send(self) -> bool:
-        has_finish = self._ending is not None and not self._has_finished
-        return bool(self._outgoing) or (self._is_accepted and (self._held.has_unsent or has_finish))
+    def _may_finish(self) -> bool:
+        """May the end be sent? Not before the marker of a gap, which waits for progress."""
+        return self._ending is not None and not self._has_finished and not self._gap_bytes
 
     def _next_frame(self) -> ClientFrame | None:
         piece = self._held.take(frames.MAX_PIECE_BYTES, by_lines=self._by_lines)
         if piece is not None:
             return ClientFrame(data=DataPiece(position=piece[0], data=piece[1]))
-        if self._ending is None or self._has_finished:
+        if self._ending is None or not self._may_finish():
             return None
         self._has_finished = True
         return ClientFrame(finish=self._ending)
-
-
-def _may_pass(error: LucidError) -> bool:
-    """Is it worth trying again?"""
-    return isinstance(error, Unavailable | Conflict) or (
-        isinstance(error, StoreError) and not error.permanent
-    )

@@ -45,7 +45,7 @@ class ControlClient:
                 ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
             ],
         )
-        self._stub = control_pb2_grpc.ControlStub(self._channel)
+        self.stub = control_pb2_grpc.ControlStub(self._channel)
 
     def __enter__(self) -> Self:
         return self
@@ -57,8 +57,8 @@ class ControlClient:
 
     def get_status(self) -> control_pb2.GetStatusResponse:
         """How the node is doing."""
-        with _mapping():
-            return self._stub.GetStatus(control_pb2.GetStatusRequest(), timeout=_deadline("GetStatus"))
+        with mapping():
+            return self.stub.GetStatus(control_pb2.GetStatusRequest(), timeout=deadline("GetStatus"))
 
     def list_sessions(
         self,
@@ -69,23 +69,23 @@ class ControlClient:
     ) -> list[control_pb2.SessionInfo]:
         """Sessions, the newest last."""
         request = control_pb2.ListSessionsRequest(since_ns=since_ns, tags=tags, state=state, search=search)
-        with _mapping():
-            found = self._stub.ListSessions(request, timeout=_deadline("ListSessions"))
+        with mapping():
+            found = self.stub.ListSessions(request, timeout=deadline("ListSessions"))
             return [response.session for response in found]
 
     def show_session(self, session: str) -> control_pb2.SessionInfo:
         """One session."""
         request = control_pb2.ShowSessionRequest(session=session)
-        with _mapping():
-            return self._stub.ShowSession(request, timeout=_deadline("ShowSession")).session
+        with mapping():
+            return self.stub.ShowSession(request, timeout=deadline("ShowSession")).session
 
     def verify_session(
         self, session: str, on_progress: Callable[[int, int], None]
     ) -> control_pb2.VerifyResult:
         """Checks a session; `on_progress` gets bytes done and bytes in all."""
         request = control_pb2.VerifySessionRequest(session=session)
-        with _mapping():
-            for response in self._stub.VerifySession(request, timeout=_deadline("VerifySession")):
+        with mapping():
+            for response in self.stub.VerifySession(request, timeout=deadline("VerifySession")):
                 if response.HasField("result"):
                     return response.result
                 on_progress(response.progress.plaintext_bytes, response.progress.total_bytes)
@@ -94,48 +94,80 @@ class ControlClient:
     def finalize_sessions(self, session: str = "") -> list[control_pb2.SessionInfo]:
         """Finalizes one interrupted session, or all of them."""
         request = control_pb2.RecoverSessionsRequest(session=session)
-        with _mapping():
-            response = self._stub.RecoverSessions(request, timeout=_deadline("RecoverSessions"))
+        with mapping():
+            response = self.stub.RecoverSessions(request, timeout=deadline("RecoverSessions"))
         return list(response.finalized)
 
     def delete_session(self, session: str) -> control_pb2.DeleteSessionResponse:
         """Erases a session."""
         request = control_pb2.DeleteSessionRequest(session=session)
-        with _mapping():
-            return self._stub.DeleteSession(request, timeout=_deadline("DeleteSession"))
+        with mapping():
+            return self.stub.DeleteSession(request, timeout=deadline("DeleteSession"))
 
     def set_hold(self, session: str, held: bool) -> control_pb2.SessionInfo:
         """Puts a session under legal hold, or ends that."""
         request = control_pb2.SetHoldRequest(session=session, held=held)
-        with _mapping():
-            return self._stub.SetHold(request, timeout=_deadline("SetHold")).session
+        with mapping():
+            return self.stub.SetHold(request, timeout=deadline("SetHold")).session
 
     def list_peers(self) -> list[control_pb2.Peer]:
         """All peers, and the addresses where nobody was met yet."""
-        with _mapping():
-            response = self._stub.ListPeers(control_pb2.ListPeersRequest(), timeout=_deadline("ListPeers"))
+        with mapping():
+            response = self.stub.ListPeers(control_pb2.ListPeersRequest(), timeout=deadline("ListPeers"))
         return list(response.peers)
 
     def ping_peer(self, peer: str) -> control_pb2.PingPeerResponse:
         """A round trip to a peer; a time of 0 if it does not answer."""
-        with _mapping():
+        with mapping():
             request = control_pb2.PingPeerRequest(peer=peer)
-            return self._stub.PingPeer(request, timeout=_deadline("PingPeer"))
+            return self.stub.PingPeer(request, timeout=deadline("PingPeer"))
 
     def make_token(self) -> control_pb2.MakeTokenResponse:
         """A token for the peer server of this node."""
-        with _mapping():
-            return self._stub.MakeToken(control_pb2.MakeTokenRequest(), timeout=_deadline("MakeToken"))
+        with mapping():
+            return self.stub.MakeToken(control_pb2.MakeTokenRequest(), timeout=deadline("MakeToken"))
+
+    def prove_session(self, request: control_pb2.ProveSessionRequest) -> bytes:
+        """A proof bundle of a session."""
+        with mapping():
+            bundle: bytes = self.stub.ProveSession(request, timeout=deadline("ProveSession")).bundle
+            return bundle
+
+    def list_replicas(self, session: str) -> control_pb2.ListReplicasResponse:
+        """Who holds what of a session."""
+        request = control_pb2.ListReplicasRequest(session=session)
+        with mapping():
+            return self.stub.ListReplicas(request, timeout=deadline("ListReplicas"))
+
+    def wait_replicas(self, session: str, wait_s: int) -> Iterator[control_pb2.WaitReplicasResponse]:
+        """How far spreading has come, again and again, until all replicas are there or the time is up."""
+        request = control_pb2.WaitReplicasRequest(session=session, wait_s=wait_s)
+        with mapping():
+            yield from self.stub.WaitReplicas(request, timeout=deadline("WaitReplicas"))
+
+    def audit_session(
+        self, session: str, percent: int, on_progress: Callable[[int, int], None]
+    ) -> control_pb2.AuditResult:
+        """Asks the holders for random leaves; `on_progress` gets chunks done and in all."""
+        request = control_pb2.AuditSessionRequest(session=session, percent=percent)
+        with mapping():
+            for response in self.stub.AuditSession(request, timeout=deadline("AuditSession")):
+                if response.HasField("result"):
+                    return response.result
+                on_progress(response.progress.plaintext_bytes, response.progress.total_bytes)
+        raise Unavailable("the daemon ended the call without a result", hint="Look at its log.")
 
 
-def _deadline(method: str) -> float | None:
+def deadline(method: str) -> float | None:
+    """Longest time of a call, in seconds."""
     from node.control.limits import METHODS
 
     return METHODS[method].deadline_s
 
 
 @contextmanager
-def _mapping() -> Iterator[None]:
+def mapping() -> Iterator[None]:
+    """Turns a failed call into the error that the daemon raised."""
     import grpc
 
     from node.control.failures import decode_call_error

@@ -8,7 +8,7 @@ makes progress.
 from dataclasses import dataclass
 
 MAX_REQUEST_BYTES = 64 << 10
-MAX_RESPONSE_BYTES = 16 << 20
+MAX_RESPONSE_BYTES = 32 << 20  # a bundle holds up to one whole chunk
 MAX_CONCURRENT_CALLS = 32
 
 

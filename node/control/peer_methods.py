@@ -1,6 +1,5 @@
 """The methods of the control API that concern other nodes."""
 
-from collections.abc import AsyncIterator
 from typing import TypeAlias
 
 import grpc
@@ -8,6 +7,7 @@ import grpc
 from kernel.errors import Conflict, Unavailable
 from lucid.v1 import control_pb2
 from node.compose import Node
+from session.bundle_builder import Shown
 
 Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
 
@@ -47,38 +47,14 @@ class PeerMethods:
         token, ttl_s = self._node.peering.make_owner_token()
         return control_pb2.MakeTokenResponse(token=token, token_ttl_s=ttl_s)
 
-    async def ListReplicas(  # noqa: N802
-        self, request: control_pb2.ListReplicasRequest, context: Context
-    ) -> control_pb2.ListReplicasResponse:
-        """Not there yet."""
-        raise Unavailable("not there yet")
-
-    def WaitReplicas(  # noqa: N802
-        self, request: control_pb2.WaitReplicasRequest, context: Context
-    ) -> AsyncIterator[control_pb2.WaitReplicasResponse]:
-        """Not there yet."""
-        raise Unavailable("not there yet")
-
-    def AuditSession(  # noqa: N802
-        self, request: control_pb2.AuditSessionRequest, context: Context
-    ) -> AsyncIterator[control_pb2.AuditSessionResponse]:
-        """Not there yet."""
-        raise Unavailable("not there yet")
-
-    async def ShareSession(  # noqa: N802
-        self, request: control_pb2.ShareSessionRequest, context: Context
-    ) -> control_pb2.ShareSessionResponse:
-        """Not there yet."""
-        raise Unavailable("not there yet")
-
     async def ProveSession(  # noqa: N802
         self, request: control_pb2.ProveSessionRequest, context: Context
     ) -> control_pb2.ProveSessionResponse:
-        """Not there yet."""
-        raise Unavailable("not there yet")
-
-    def RestoreSessions(  # noqa: N802
-        self, request: control_pb2.RestoreSessionsRequest, context: Context
-    ) -> AsyncIterator[control_pb2.RestoreSessionsResponse]:
-        """Not there yet."""
-        raise Unavailable("not there yet")
+        """A proof bundle."""
+        shown = None
+        if request.has_chunk:
+            shown = Shown(request.chunk, request.first_byte, request.end_byte, request.reveal)
+        session_id = self._node.manager.find(request.session)
+        bundle = await self._node.prover.prove(session_id, shown)
+        self._node.log.info("bundle made", session=session_id.hex(), revealed=request.reveal)
+        return control_pb2.ProveSessionResponse(bundle=bundle)

@@ -10,14 +10,16 @@ import grpc
 from kernel.errors import LucidError
 from lucid.v1 import control_pb2, control_pb2_grpc, data_pb2
 from node.compose import Node
+from node.control.head_methods import HeadMethods
 from node.control.peer_methods import PeerMethods
+from node.control.replica_methods import ReplicaMethods
 
 PROGRESS_EVERY_S = 0.2
 
 Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
 
 
-class ControlServicer(PeerMethods, control_pb2_grpc.ControlServicer):
+class ControlServicer(HeadMethods, ReplicaMethods, PeerMethods, control_pb2_grpc.ControlServicer):
     """Serves one node."""
 
     def __init__(self, node: Node) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kernel.errors import InvalidRecord, Reason, UsageError
 from lucid.v1 import data_pb2, session_pb2
 from node.units import MAX_DURATION_S
-from session.session_manager import RecordingRequest
+from session.recording_request import RecordingRequest
 
 MAX_NAME_LETTERS = 256
 MAX_TAGS = 32

@@ -140,7 +140,8 @@ class DataServer:
 def open_socket(path: Path, mode: int, group: int | None) -> socket.socket:
     """A listening Unix socket with these permissions from its first moment on.
 
-    A socket file that nobody listens on is what a killed process left, and is replaced.
+    A socket file that nobody listens on is what a killed process left, and is replaced; so is one of ours
+    that was never given its permissions.
 
     Raises:
         Conflict: another process listens there, or the path is something else than a socket.
@@ -181,16 +182,30 @@ def _give_to_group(path: Path, group: int) -> None:
 
 def _remove_stale(path: Path) -> None:
     try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
+        found = path.lstat()
+        if not stat.S_ISSOCK(found.st_mode):
             raise Conflict(f"{path} is no socket", hint="Move it away: the node needs this name.")
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         code = probe.connect_ex(str(path))
-    if code != errno.ECONNREFUSED:
+    if not is_stale(found, code, os.geteuid()):
         raise Conflict(f"another process listens on {path}", hint="Stop it, or give this node another path.")
     path.unlink()
+
+
+def is_stale(found: os.stat_result, code: int, uid: int) -> bool:
+    """Was this socket file left behind by a process that is no more?
+
+    Args:
+        found: what `lstat` says of it.
+        code: what trying to connect gave.
+        uid: of this process.
+    """
+    # One without any permission is ours from before it was opened: a kill between bind and chmod leaves it.
+    was_never_open = found.st_uid == uid and not stat.S_IMODE(found.st_mode)
+    return code == errno.ECONNREFUSED or (code == errno.EACCES and was_never_open)
 
 
 def find_group(name: str) -> int | None:

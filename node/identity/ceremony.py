@@ -1,13 +1,17 @@
 """The short-lived process that alone makes and re-encrypts keys: `python -m node.identity.ceremony`.
 
-    init    owner root and device root → first grant list → keystore; shows the 24 words once
-    change  the same keystore under another passphrase
+    init     owner root and device root → first grant list, head grant → keystore; shows the 24 words once
+    restore  24 words and a new device root → a grant list that names this device alone, head grant → keystore
+    change   the same keystore under another passphrase
 
 The command line runs it as a child, so that it never holds a key itself. It writes no core dump, lets no
-other process of the user look into its memory, and loads no network code. The owner root is shown, forgotten.
+other process of the user look into its memory, and loads no network code. The owner root is shown, or taken
+from its words, and forgotten.
 
 Order of `init`: everything is on disk but nameless → the words are shown → the keystore gets its name. So a
 keystore whose words nobody saw cannot exist; words whose keystore does not exist open nothing.
+
+The grant list of `restore` has the Unix time as its sequence: higher than any before, without knowing it.
 """
 
 import argparse
@@ -22,11 +26,12 @@ from pathlib import Path
 from kernel.domains import Network, get_network
 from kernel.errors import Conflict, LocalError, LucidError, StoreError
 from kernel.grants import sign_grant_list
+from kernel.head_grants import sign_head_grant
 from kernel.keys import ROOT_BYTES, DeviceKeys, OwnerKeys
 from kernel.ports import Entropy
 from kernel.sealing import compute_x25519_public
 from lucid.v1 import identity_pb2
-from node.adapters import SystemEntropy
+from node.adapters import SystemClock, SystemEntropy
 from node.cli.errors import get_exit_code, report_interrupt, show_error
 from node.home import Home, check_initialised, check_private, find_home
 from node.identity.keystore import (
@@ -36,9 +41,9 @@ from node.identity.keystore import (
     describe_public,
     read_public,
 )
-from node.identity.phrase import encode_phrase
+from node.identity.phrase import decode_phrase, encode_phrase
 from node.identity.secret_file import fsync_directory
-from node.identity.unlock import ask_passphrase, read_passphrase_file
+from node.identity.unlock import ask_passphrase, ask_phrase, read_passphrase_file, read_phrase_file
 
 SEAL_INDEX = 0
 _PR_SET_DUMPABLE = 4
@@ -60,25 +65,92 @@ def init_node(
     prepare_home(home)
     passphrase = _get_passphrase(passphrase_file, "New passphrase: ", "--passphrase-file", twice=True)
     owner_root, device_root = entropy.draw(ROOT_BYTES), entropy.draw(ROOT_BYTES)
-    owner, device = OwnerKeys.from_root(owner_root), DeviceKeys.from_root(device_root)
-    roles = [identity_pb2.ROLE_RECORD, identity_pb2.ROLE_READ, identity_pb2.ROLE_WORK]
-    grant = identity_pb2.Grant(device=device.identity.public_key, roles=roles)
-    seal_key = owner.seal(SEAL_INDEX)
-    seal_public_key = compute_x25519_public(seal_key)
-    grants = sign_grant_list(owner.identity, network, 1, [grant], SEAL_INDEX, seal_public_key)
-    identity = describe_public(network, device.identity.public_key, grants)
+    owner = OwnerKeys.from_root(owner_root)
+    identity = _grant(owner, network, 1, device_root)
     words = encode_phrase(owner_root)
     create_keystore(
         home.keystore,
         passphrase,
         identity=identity,
         device_root=device_root,
-        seal_keys={SEAL_INDEX: seal_key},
+        seal_keys={SEAL_INDEX: owner.seal(SEAL_INDEX)},
         entropy=entropy,
         before_name=lambda: _show(home, identity, words, as_json=as_json),
     )
     if not as_json:
         _say("\nThe node is ready. Start it with: lucid-node run")
+
+
+def restore_node(
+    home: Home,
+    network: Network,
+    phrase_file: Path | None,
+    passphrase_file: Path | None,
+    entropy: Entropy,
+    now_s: int,
+    *,
+    as_json: bool,
+) -> None:
+    """Makes a new device of the owner whose words these are; lost devices are not granted anything any more.
+
+    A keystore that was made from the same words is left as it is: a broken-off `restore` goes on with it.
+
+    Args:
+        home: where.
+        network: that the node belongs to.
+        phrase_file: holds the words; None asks for them.
+        passphrase_file: holds the passphrase; None asks for it.
+        entropy: for the device root.
+        now_s: Unix seconds; the sequence of the grant list.
+        as_json: print JSON.
+
+    Raises:
+        Conflict: there is a keystore of another owner, or others may write into the home.
+        LucidError: words or passphrase cannot be had, or the disk failed; there is no keystore.
+    """
+    text = ask_phrase("Recovery words: ") if phrase_file is None else read_phrase_file(phrase_file)
+    owner = OwnerKeys.from_root(decode_phrase(text))
+    if os.path.lexists(home.keystore):
+        _say_restored(home, _check_same_owner(home, owner), as_json=as_json)
+        return
+    prepare_home(home)
+    passphrase = _get_passphrase(passphrase_file, "New passphrase: ", "--passphrase-file", twice=True)
+    device_root = entropy.draw(ROOT_BYTES)
+    identity = _grant(owner, network, now_s, device_root)
+    create_keystore(
+        home.keystore,
+        passphrase,
+        identity=identity,
+        device_root=device_root,
+        seal_keys={SEAL_INDEX: owner.seal(SEAL_INDEX)},
+        entropy=entropy,
+    )
+    _say_restored(home, identity, as_json=as_json)
+
+
+def _check_same_owner(home: Home, owner: OwnerKeys) -> NodeIdentity:
+    check_private(home)
+    identity = read_public(home.keystore)
+    head_grant = identity.head_grant
+    if head_grant is None or head_grant.public_key != owner.head_locator.public_key:
+        hint = "Name another home with --home: a keystore is never overwritten."
+        raise Conflict(f"there is a node in {home.root} already, and not of these words", hint=hint)
+    return identity
+
+
+def _say_restored(home: Home, identity: NodeIdentity, *, as_json: bool) -> None:
+    facts = _get_facts(home, identity)
+    _say(json.dumps(facts) if as_json else _describe(facts))
+
+
+def _grant(owner: OwnerKeys, network: Network, sequence: int, device_root: bytes) -> NodeIdentity:
+    """What the owner says of a new device: all roles, and that it writes heads."""
+    device = DeviceKeys.from_root(device_root).identity.public_key
+    roles = [identity_pb2.ROLE_RECORD, identity_pb2.ROLE_READ, identity_pb2.ROLE_WORK]
+    grant = identity_pb2.Grant(device=device, roles=roles)
+    seal_public_key = compute_x25519_public(owner.seal(SEAL_INDEX))
+    grants = sign_grant_list(owner.identity, network, sequence, [grant], SEAL_INDEX, seal_public_key)
+    return describe_public(network, device, grants, sign_head_grant(owner.head_locator, network, device))
 
 
 def change_node_passphrase(
@@ -125,13 +197,9 @@ def _get_passphrase(file: Path | None, prompt: str, option: str, *, twice: bool)
 
 
 def _show(home: Home, identity: NodeIdentity, words: str, *, as_json: bool) -> None:
-    facts = {
-        "peer_id": identity.peer_id,
-        "owner_id": identity.owner_id,
-        "network": identity.network.name,
-        "home": str(home.root),
-    }
-    text = json.dumps(facts | {"recovery_phrase": words}) if as_json else _describe(facts, words)
+    facts = _get_facts(home, identity)
+    shown = f"{_describe(facts)}\n\n{_describe_words(words)}"
+    text = json.dumps(facts | {"recovery_phrase": words}) if as_json else shown
     if not _say(text):
         message = "the recovery words could not be shown, so there is no keystore"
         raise LocalError(message, hint="Try again where the output can be read.")
@@ -148,17 +216,32 @@ def _say(text: str) -> bool:
     return True
 
 
-def _describe(facts: dict[str, str], words: str) -> str:
-    numbered = [f"{place:>4} {word:<10}" for place, word in enumerate(words.split(), start=1)]
-    starts = range(0, len(numbered), _COLUMNS)
-    rows = ["".join(numbered[start : start + _COLUMNS]).rstrip() for start in starts]
+def _get_facts(home: Home, identity: NodeIdentity) -> dict[str, str]:
+    return {
+        "peer_id": identity.peer_id,
+        "owner_id": identity.owner_id,
+        "network": identity.network.name,
+        "home": str(home.root),
+    }
+
+
+def _describe(facts: dict[str, str]) -> str:
     return "\n".join(
         (
             f"Home      {facts['home']}",
             f"Network   {facts['network']}",
             f"Node ID   {facts['peer_id']}",
             f"Owner ID  {facts['owner_id']}",
-            "",
+        )
+    )
+
+
+def _describe_words(words: str) -> str:
+    numbered = [f"{place:>4} {word:<10}" for place, word in enumerate(words.split(), start=1)]
+    starts = range(0, len(numbered), _COLUMNS)
+    rows = ["".join(numbered[start : start + _COLUMNS]).rstrip() for start in starts]
+    return "\n".join(
+        (
             "These words are the owner of all that this node records. They are shown this once and stored",
             "nowhere. Write them on paper, and keep it apart from this machine: without them a lost node",
             "cannot be replaced; whoever has them can read and sign in your name.",
@@ -181,10 +264,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     init = actions.add_parser("init", allow_abbrev=False)
     init.add_argument("--network", default="dev")
     init.add_argument("--passphrase-file", type=Path)
+    restore = actions.add_parser("restore", allow_abbrev=False)
+    restore.add_argument("--network", default="dev")
+    restore.add_argument("--phrase-file", type=Path)
+    restore.add_argument("--passphrase-file", type=Path)
     change = actions.add_parser("change", allow_abbrev=False)
     change.add_argument("--old-passphrase-file", type=Path)
     change.add_argument("--new-passphrase-file", type=Path)
-    for action in (init, change):
+    for action in (init, restore, change):
         action.add_argument("--home")
         action.add_argument("--json", action="store_true")
     return parser.parse_args(arguments)
@@ -200,6 +287,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.action == "init":
             network = get_network(options.network)
             init_node(home, network, options.passphrase_file, entropy, as_json=options.json)
+        elif options.action == "restore":
+            network, now_s = get_network(options.network), SystemClock().wall_ns() // 10**9
+            files = options.phrase_file, options.passphrase_file
+            restore_node(home, network, *files, entropy, now_s, as_json=options.json)
         else:
             files = options.old_passphrase_file, options.new_passphrase_file
             change_node_passphrase(home, *files, entropy, as_json=options.json)

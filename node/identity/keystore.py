@@ -33,6 +33,7 @@ from kernel.errors import (
     UsageError,
 )
 from kernel.grants import verify_grant_list
+from kernel.head_grants import verify_head_grant
 from kernel.keys import ROOT_BYTES, DeviceKeys
 from kernel.peer_id import encode_peer_id
 from kernel.ports import Entropy
@@ -78,6 +79,7 @@ class NodeIdentity:
         owner: Ed25519 public key of its owner.
         grants: the newest grant list, as signed.
         grant_list: the same, verified and decoded.
+        head_grant: lets the node write heads; None in keystores of before there were heads.
     """
 
     network: Network
@@ -85,6 +87,7 @@ class NodeIdentity:
     owner: bytes
     grants: identity_pb2.Signed
     grant_list: identity_pb2.GrantList
+    head_grant: identity_pb2.Signed | None = None
 
     @property
     def peer_id(self) -> str:
@@ -150,20 +153,29 @@ def create_keystore(
         device=identity.device,
         owner=identity.owner,
         grants=identity.grants,
+        head_grant=identity.head_grant,
     )
     secret = identity_pb2.KeystoreSecret(device_root=device_root, seal_keys=seal_keys)
     create_file(path, _encrypt(public, secret, passphrase, entropy, cost), entropy, before_name)
 
 
-def describe_public(network: Network, device: bytes, grants: identity_pb2.Signed) -> NodeIdentity:
-    """The public part of a device whose owner signed `grants`.
+def describe_public(
+    network: Network,
+    device: bytes,
+    grants: identity_pb2.Signed,
+    head_grant: identity_pb2.Signed | None = None,
+) -> NodeIdentity:
+    """The public part of a device whose owner signed `grants`, and the owner's locator `head_grant`.
 
     Raises:
-        InvalidRecord: the grant list is not valid, or `device` is no key.
+        InvalidRecord: a grant is not valid, or `device` is no key.
     """
     if len(device) != PUBLIC_KEY_BYTES:
         raise InvalidRecord(Reason.MALFORMED, "the key of the device has an impossible length")
-    return NodeIdentity(network, device, grants.public_key, grants, verify_grant_list(grants, network))
+    if head_grant is not None:
+        verify_head_grant(head_grant, network, device=device)
+    grant_list = verify_grant_list(grants, network)
+    return NodeIdentity(network, device, grants.public_key, grants, grant_list, head_grant)
 
 
 def read_public(path: Path) -> NodeIdentity:
@@ -307,7 +319,8 @@ def _check_public(public: identity_pb2.KeystorePublic) -> NodeIdentity:
     if len(public.network) > MAX_NETWORK_CHARACTERS:
         raise StoreDamaged("the keystore names no network")
     try:
-        identity = describe_public(get_network(public.network), public.device, public.grants)
+        head_grant = public.head_grant if public.HasField("head_grant") else None
+        identity = describe_public(get_network(public.network), public.device, public.grants, head_grant)
     except UsageError as error:
         hint = "Use a newer version of the software."
         raise StoreTooNew(f"the keystore is for another network: {error}", hint=hint) from error

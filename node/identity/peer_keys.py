@@ -15,8 +15,10 @@ class PeerKeys:
         network: where signatures hold.
         device: signs what the node says; its box key opens what others seal to it.
         grants: the grant list of the owner, under which the node works.
+        head_grant: lets the node write heads; None in keystores of before there were heads.
     """
 
     network: Network
     device: DeviceKeys
     grants: identity_pb2.Signed
+    head_grant: identity_pb2.Signed | None = None

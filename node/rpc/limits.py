@@ -53,6 +53,7 @@ class RpcLimit:
 _NODE = "lucid.v1.NodeService/"
 _CHUNK = "lucid.v1.ChunkService/"
 _WITNESS = "lucid.v1.WitnessService/"
+_SHARE = "lucid.v1.ShareService/"
 
 METHODS: dict[str, RpcLimit] = {
     _NODE + "Hello": RpcLimit(Who.ANYBODY, 48 * KIB, 2, 20, 15),
@@ -64,10 +65,11 @@ METHODS: dict[str, RpcLimit] = {
     _CHUNK + "HasChunks": RpcLimit(Who.PEER, 40 * KIB, 20, 100, 15),
     _CHUNK + "AuditChunk": RpcLimit(Who.PEER, 256, 100, 500, 15),
     _CHUNK + "ReleaseChunk": RpcLimit(Who.PEER, 1 * KIB, 200, 2000, 30),
-    _CHUNK + "PutHead": RpcLimit(Who.PEER, 64 * KIB, 5, 50, 30),
+    _CHUNK + "PutHead": RpcLimit(Who.PEER, 66 * KIB, 5, 50, 30),
     _CHUNK + "GetHead": RpcLimit(Who.PEER, 256, 5, 50, 15),
     _WITNESS + "Attest": RpcLimit(Who.PEER, 8 * KIB, 50, 500, 15),
     _WITNESS + "GetAttested": RpcLimit(Who.PEER, 256, 50, 500, 15),
+    _SHARE + "Offer": RpcLimit(Who.PEER, 768 * KIB, 1, 20, 120),
     "grpc.health.v1.Health/Check": RpcLimit(Who.ANYBODY, 256, 5, 20, 10),
     "grpc.health.v1.Health/Watch": RpcLimit(Who.PEER, 256, 1, 5, 3600),
     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo": RpcLimit(Who.ANYBODY, 1 * KIB, 2, 20, 30, 10),

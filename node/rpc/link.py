@@ -67,20 +67,25 @@ class Link:
         self.latency_ns = 0
         self._ports = ports
         self._failures = 0
+        self._has_ended = False
         self._wake = asyncio.Event()
         self._attempt = asyncio.Event()
 
     async def run(self, max_failures: int | None = None) -> None:
         """Connects, and connects again, until it is cancelled, or after so many failures in a row."""
-        while max_failures is None or self._failures < max_failures:
-            try:
-                await self._stay_connected()
-            except LucidError as error:
-                self.trouble = str(error)
-            self._failures += 1
+        try:
+            while max_failures is None or self._failures < max_failures:
+                try:
+                    await self._stay_connected()
+                except LucidError as error:
+                    self.trouble = str(error)
+                self._failures += 1
+                self._end_attempt()
+                self._wake.clear()
+                await self._wait(self._compute_delay())
+        finally:
+            self._has_ended = True
             self._end_attempt()
-            self._wake.clear()
-            await self._wait(self._compute_delay())
 
     def retry(self) -> None:
         """Lets the next attempt, or ping, come at once."""
@@ -89,7 +94,7 @@ class Link:
     async def try_now(self) -> None:
         """Tries at once; returns when an attempt has worked or failed."""
         attempt = self._attempt
-        if self.peer is None:
+        if self.peer is None and not self._has_ended:
             self.retry()
             await attempt.wait()
 

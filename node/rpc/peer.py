@@ -15,6 +15,8 @@ from lucid.v1 import (
     chunk_pb2_grpc,
     node_pb2,
     node_pb2_grpc,
+    share_pb2,
+    share_pb2_grpc,
     witness_pb2,
     witness_pb2_grpc,
 )
@@ -46,6 +48,7 @@ class RpcPeer:
         self._chunk = chunk_pb2_grpc.ChunkServiceStub(channel)
         self._witness = witness_pb2_grpc.WitnessServiceStub(channel)
         self._is_connected = True
+        self._share = share_pb2_grpc.ShareServiceStub(channel)
         self.set_token(token)
 
     @property
@@ -136,6 +139,10 @@ class RpcPeer:
     async def get_attested(self, request: witness_pb2.GetAttestedRequest) -> witness_pb2.GetAttestedResponse:
         """See `dht.ports.Peer`."""
         return await self._call("lucid.v1.WitnessService/GetAttested", self._witness.GetAttested, request)
+
+    async def offer(self, request: share_pb2.OfferRequest) -> share_pb2.OfferResponse:
+        """See `dht.ports.Peer`."""
+        return await self._call("lucid.v1.ShareService/Offer", self._share.Offer, request)
 
     async def _call(self, name: str, method: Callable[..., Awaitable[T]], request: Any) -> T:
         self._check_connected()

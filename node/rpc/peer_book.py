@@ -108,6 +108,10 @@ class PeerBook:
         await link.try_now()
         return link
 
+    async def try_all(self) -> None:
+        """Tries at once to reach everybody who is not connected; returns when all attempts have ended."""
+        await asyncio.gather(*(link.try_now() for link in self._links()))
+
     def describe(self) -> list[control_pb2.Peer]:
         """All peers, for people: known ones first, then addresses where nobody was met yet."""
         links = self._links()

@@ -205,10 +205,10 @@ def _finish(
     cast.end()
     link.finish(status)
     link.pump()
-    if link.loss and not link.is_overdue:
+    if link.loss and not link.is_given_up:
         terminal.warn(f"the recording waits for the daemon; Ctrl-C ends that ({link.loss})")
     is_waiting = True
-    while is_waiting and link.done is None and not link.is_overdue:
+    while is_waiting and link.done is None and not link.is_given_up:
         if link.poll(signals.fileno()):
             is_waiting = not set(signals.take()) & {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     session_id = link.accepted.session_id if link.accepted else b""

@@ -244,6 +244,21 @@ async def test_small_facts_may_use_the_reserve_and_nothing_else(files: Files, of
     assert await journal.read(S) == intact(b"closing", b"words")
 
 
+async def test_what_frees_space_is_never_refused_for_want_of_it(files: Files, offload: InlineOffload) -> None:
+    quota = Quota(1 << 20)
+    quota.adopt(2 << 20)
+    names = {"reserved": frozenset({"facts"}), "freeing": frozenset({"deletions"})}
+    journal = await FileJournal.open(files, offload, quota, **names)
+    for stream in ("ab/tail", S):
+        with pytest.raises(StoreFull):
+            await journal.append(stream, [b"x"])
+    with pytest.raises(StoreFull):
+        await journal.append("deletions", [bytes(65 << 10)])
+    await journal.append("deletions", [b"one"])
+    assert await journal.read("deletions") == intact(b"one")
+    assert quota.used_bytes == (2 << 20) + journal.used_bytes()
+
+
 async def test_bad_arguments_are_refused(journal: FileJournal) -> None:
     for stream in ("", "/a", "../a", "a//b", "a b", "a/" * 8 + "a"):
         with pytest.raises(UsageError):

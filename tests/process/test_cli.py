@@ -111,6 +111,8 @@ def test_a_name_cannot_drive_the_terminal(shared: Any) -> None:
         (["session", "delete", "ffffffff"], 4, "NotFound"),
         (["session", "list", "--state", "lost"], 2, "UsageError"),
         (["session", "list", "--search", "\udcff"], 2, "UsageError"),
+        (["session", "play", "ffffffff", "--speed", "nan"], 2, "UsageError"),
+        (["session", "play", "ffffffff", "--idle-limit", "nan"], 2, "UsageError"),
         (["session", "show", "\udcff"], 2, "UsageError"),
         (["doctor", "--rebuild"], 1, "Conflict"),
         (["init"], 1, "Conflict"),
@@ -150,8 +152,14 @@ def test_deleting_needs_a_yes(shared: Any) -> None:
     assert held.returncode == 1
     shared.json("session", "release", session)
     assert shared.json("session", "delete", session, "--yes")["freed_bytes"] > 0
-    assert shared.run("session", "get", session, "-").returncode != 0
+    gone = shared.run("session", "get", session, "-")
+    assert gone.returncode == 4
+    assert b"was deleted" in gone.stderr
     assert shared.json("session", "show", session)["state"] == "deleted"
+    for arguments in (["show", session], ["list", "--state", "deleted"]):
+        shown = shared.run("session", *arguments)
+        assert shown.returncode == 0
+        assert b"eadable" not in shown.stdout  # as if only a key were missing
 
 
 def test_progress_goes_to_a_terminal_only(shared: Any, tmp_path: Path) -> None:
@@ -366,6 +374,27 @@ def test_completion_completes(shared: Any) -> None:
     }
     done = shared.run(environment=environment)
     assert {line.split(",")[-1] for line in done.stdout.decode().split()} == {"record", "recover", "release"}
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("session record ho", "file"),
+        ("session get abc ho", "file"),
+        ("session export abc --cast ho", "file"),
+        ("init --passphrase-file ho", "file"),
+        ("service install --dir ho", "dir"),
+        ("status --home ho", "dir"),
+        ("--home ho", "dir"),
+    ],
+)
+def test_paths_are_completed_by_the_shell(shared: Any, words: str, kind: str) -> None:
+    environment = {
+        "_LUCID_NODE_COMPLETE": "bash_complete",
+        "COMP_WORDS": f"lucid-node {words}",
+        "COMP_CWORD": str(len(words.split())),
+    }
+    assert shared.run(environment=environment).stdout == f"{kind},ho\n".encode()
 
 
 def test_a_unit_is_written_and_removed(shared: Any, tmp_path: Path) -> None:

@@ -271,6 +271,22 @@ def test_continue_goes_on_with_a_warning_and_a_gap(daemon: ScriptedDaemon, recor
     assert text_of(daemon, "o").endswith("done 3\r\n")
 
 
+def test_a_daemon_that_comes_back_before_the_end_gets_what_was_held(
+    daemon: ScriptedDaemon, record: Record
+) -> None:
+    person = record("sh", patience_s=0.3)
+    person.see(b"$ ")
+    daemon.kill()
+    person.see(b"NOT BEING RECORDED")
+    person.press(b"echo held $((20+3))\r")
+    person.see(b"held 23")
+    daemon.start()
+    person.press(b"exit 4\r")
+    assert person.wait() == 4
+    assert b"lost 0 closed" in person.screen
+    assert "held 23" in text_of(daemon, "o")
+
+
 def test_stop_ends_the_command(daemon: ScriptedDaemon, record: Record) -> None:
     person = record(
         "sh",

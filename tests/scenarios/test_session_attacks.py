@@ -15,7 +15,7 @@ from session.access import MAX_MESSAGE_BYTES, RecorderKeys
 from session.facts import apply_fact
 from session.preset import SessionPreset
 from session.recording import MAX_POSITION, Recording
-from session.session_manager import RecordingRequest
+from session.recording_request import RecordingRequest
 from tests.scenarios.world import BytesSink, ListSource, World, ending, ignore, plaintext, request, settle
 
 

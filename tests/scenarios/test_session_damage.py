@@ -8,7 +8,7 @@ from kernel.errors import LucidError
 from kernel.ports import Delete
 from lucid.v1 import session_pb2
 from session import tables
-from session.rebuild import rebuild_index
+from session.rebuild import find_lost_facts, rebuild_index
 from tests.scenarios.world import ListSource, World, ending, ignore, plaintext, request
 
 
@@ -64,6 +64,20 @@ async def test_a_rebuilt_index_is_the_lost_one(world: World) -> None:
         assert await world.read(session_id) == data
         assert (await world.verify(session_id)).valid
     assert len(await manager.list(state=session_pb2.STATE_DELETED)) == 1
+
+
+async def test_a_session_without_facts_is_not_counted_as_remade(world: World) -> None:
+    sessions = await fill(world)
+    await world.boot()
+    await world.kill()
+    await lose_index(world)
+    first = next(iter(sessions))
+    world.files.remove(f"journal/{tables.facts_stream(first)}.log")
+    await world.reopen()
+    rebuilt = await rebuild_index(world.ports, lambda done, total: None)
+    assert rebuilt.sessions == 2
+    [problem] = rebuilt.problems
+    assert first.hex() in problem
 
 
 async def test_an_empty_index_is_remade_by_a_start_alone(world: World) -> None:
@@ -129,3 +143,32 @@ async def test_a_damaged_index_and_a_lost_journal_are_reported(world: World) -> 
     manager = await world.boot()
     assert any(first.hex() in problem for problem in manager.problems)
     assert len(world.ports.blobs.ids()) >= 4, "blobs were swept although the index is not whole"
+
+
+async def test_journals_that_are_whole_lack_nothing(world: World) -> None:
+    await fill(world)
+    await world.reopen()
+    assert await find_lost_facts(world.ports) == []
+    await world.boot()
+    assert await find_lost_facts(world.ports) == []
+
+
+@pytest.mark.parametrize("is_removed", [True, False])
+@pytest.mark.parametrize("name", ["facts", "secret"])
+async def test_what_only_the_index_knows_is_named_for_good(world: World, name: str, is_removed: bool) -> None:
+    sessions = await fill(world)
+    await world.boot()
+    await world.kill()
+    first = next(iter(sessions))
+    stream = tables.facts_stream(first) if name == "facts" else tables.secret_stream(first)
+    path = f"journal/{stream}.log"
+    if is_removed:
+        world.files.remove(path)
+    else:
+        world.files.flip(path, world.files.size(path) * 8 - 9)
+    await world.reopen()
+    [lost] = await find_lost_facts(world.ports)
+    assert first.hex() in lost
+    await world.boot()
+    assert await world.read(first) == sessions[first]
+    assert await find_lost_facts(world.ports) == [lost]

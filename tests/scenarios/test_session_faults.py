@@ -226,6 +226,23 @@ async def test_a_disk_that_runs_full_keeps_what_it_has(story: Story) -> None:
         await check(world, told, told.acknowledged)
 
 
+async def test_a_quota_below_what_is_there_lets_sessions_be_deleted() -> None:
+    world = World()
+    manager = await world.boot()
+    recording = await manager.open_recording(request(live=False))
+    await recording.copy(ListSource(plaintext(500_000)), ignore)
+    await recording.finish(ending())
+    await world.kill()
+    world.quota_bytes = 100_000
+    manager = await world.boot()
+    with pytest.raises(StoreError, match="quota"):
+        await manager.open_recording(request(live=False))
+    assert await manager.delete(recording.session_id) > 100_000
+    again = await manager.open_recording(request(live=False))
+    await again.copy(ListSource(b"there is room"), ignore)
+    await again.finish(ending())
+
+
 async def test_quota_stops_a_recording_and_leaves_room_to_close_it() -> None:
     world = World(quota_bytes=400_000)
     manager = await world.boot()

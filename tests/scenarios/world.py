@@ -5,14 +5,16 @@ import random
 from dataclasses import dataclass, field
 
 from kernel.domains import NETWORKS
+from kernel.grants import sign_grant_list
 from kernel.sealing import compute_x25519_public
 from kernel.signing import SigningKey
-from lucid.v1 import control_pb2, session_pb2
+from lucid.v1 import control_pb2, identity_pb2, session_pb2
 from session.access import RecorderKeys
-from session.ports import SessionPorts
+from session.ports import NO_FETCH, NO_WITNESSES, Fetch, SessionPorts, Witnesses
 from session.preset import SessionPreset
-from session.session_manager import RecordingRequest, SessionManager
-from session.tables import SMALL_FACTS, TABLES
+from session.recording_request import RecordingRequest
+from session.session_manager import SessionManager
+from session.tables import DELETIONS, SMALL_FACTS, TABLES
 from storage.blobs import FileBlobs
 from storage.faults import Faults
 from storage.inline import InlineOffload
@@ -35,6 +37,15 @@ class SeededRng:
 
     def draw(self, size_bytes: int) -> bytes:
         return self._random.randbytes(size_bytes)
+
+
+OWNER = SigningKey.from_seed(b"o" * 32)
+
+
+def sign_grants(device: bytes, reader: bytes) -> identity_pb2.Signed:
+    """The owner's list: this device may record."""
+    grant = identity_pb2.Grant(device=device, roles=[identity_pb2.ROLE_RECORD])
+    return sign_grant_list(OWNER, NETWORKS["dev"], 1, [grant], 0, reader)
 
 
 class ManualClock:
@@ -118,13 +129,30 @@ class World:
         private = b"p" * 32
         public = compute_x25519_public(private)
         device = SigningKey.from_seed(b"d" * 32)
-        self.keys = RecorderKeys(NETWORKS["dev"], device, b"o" * 32, public, {public: private})
+        self.keys = RecorderKeys(
+            NETWORKS["dev"],
+            device,
+            OWNER.public_key,
+            public,
+            {public: private},
+            grants=sign_grants(device.public_key, public),
+        )
         self.preset = SessionPreset(chunk_bytes=chunk_bytes)
+        self.witnesses: Witnesses = NO_WITNESSES
+        self.fetch: Fetch = NO_FETCH
+        self.changed: list[bytes] = []
         self.ports: SessionPorts
         self.manager: SessionManager
 
     async def boot(self) -> SessionManager:
         """A process starts on this disk."""
+        await self.reopen()
+        self.manager = SessionManager(self.ports, self.keys, self.preset)
+        await self.manager.start()
+        return self.manager
+
+    async def reopen(self) -> None:
+        """A process opens the store on this disk, and does nothing with it yet."""
         offload, quota = InlineOffload(), Quota(self.quota_bytes)
         self.ports = SessionPorts(
             self.clock,
@@ -132,11 +160,11 @@ class World:
             offload,
             self.records,
             await FileBlobs.open(self.files, offload, quota),
-            await FileJournal.open(self.files, offload, quota, reserved=SMALL_FACTS),
+            await FileJournal.open(self.files, offload, quota, reserved=SMALL_FACTS, freeing=DELETIONS),
+            self.fetch,
+            self.changed.append,
+            self.witnesses,
         )
-        self.manager = SessionManager(self.ports, self.keys, self.preset)
-        await self.manager.start()
-        return self.manager
 
     async def kill(self, *, power: bool = False) -> None:
         """The process dies; with `power`, so does the machine."""

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.vectors.session_bundle_vectors import build_bundle
 from tests.vectors.session_chunk_vectors import Case, build_chunk, build_merkle
 from tests.vectors.session_document_vectors import (
     build_checkpoint,
@@ -15,6 +16,7 @@ from tests.vectors.session_document_vectors import (
     build_metadata,
     build_policy,
 )
+from tests.vectors.witness_vectors import build_attestation
 
 BUILDERS: dict[str, Callable[[], Case]] = {
     "chunk.json": build_chunk,
@@ -24,6 +26,8 @@ BUILDERS: dict[str, Callable[[], Case]] = {
     "metadata.json": build_metadata,
     "policy.json": build_policy,
     "manifest.json": build_manifest,
+    "attestation.json": build_attestation,
+    "bundle.json": build_bundle,
 }
 
 

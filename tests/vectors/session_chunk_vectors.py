@@ -13,6 +13,7 @@ from kernel import aead, merkle
 from kernel.chunk_id import compute_blob_id, compute_chunk_leaves
 from kernel.domains import Label
 from kernel.kdf import derive
+from kernel.padding import compute_padded_bytes
 from session import encryptor
 from session.encryptor import ChunkFlag, ChunkHeader
 from session.merkle_builder import build_session_tree
@@ -78,7 +79,7 @@ def refuse_inner(name: str, inner: bytes, reason: str, commitment: bytes = b"") 
 def make_inner(codec: int, content: bytes, plaintext_bytes: int) -> bytes:
     """An inner part, padded as it must be."""
     used = struct.pack(">BII", codec, len(content), plaintext_bytes) + content
-    return used.ljust(encryptor.compute_padded_bytes(len(used)), b"\0")
+    return used.ljust(compute_padded_bytes(len(used)), b"\0")
 
 
 def make_refused_chunks() -> list[Case]:
@@ -150,7 +151,7 @@ def build_chunk() -> Case:
     return {
         "secret": SECRET.hex(),
         "session_id": SESSION.hex(),
-        "padded": [[size, encryptor.compute_padded_bytes(size)] for size in sizes],
+        "padded": [[size, compute_padded_bytes(size)] for size in sizes],
         "valid": [*make_chunks(), last],
         "refused": make_refused_chunks(),
     }

@@ -8,6 +8,7 @@ import rfc8785
 from blake3 import blake3
 
 from kernel import aead, merkle
+from kernel.checkpoint import compute_checkpoint_hash
 from kernel.domains import NETWORKS, Domain, Label, Network
 from kernel.kdf import derive
 from kernel.signing import SigningKey
@@ -95,7 +96,7 @@ def make_checkpoints() -> list[identity_pb2.Signed]:
     """The honest series."""
     series: list[identity_pb2.Signed] = []
     for sequence in range(len(COUNTS)):
-        previous = checkpoint.compute_checkpoint_hash(series[-1].payload) if series else b""
+        previous = compute_checkpoint_hash(series[-1].payload) if series else b""
         series.append(sign_checkpoint(sequence, previous))
     return series
 
@@ -129,7 +130,7 @@ def build_checkpoint() -> Case:
     """checkpoint.json."""
     honest = make_checkpoints()
     ids = [chunk["chunk_id"] for chunk in make_chunks()]
-    hashes = [checkpoint.compute_checkpoint_hash(signed.payload) for signed in honest]
+    hashes = [compute_checkpoint_hash(signed.payload) for signed in honest]
     smaller = sign_checkpoint(3, hashes[2], chunk_count=0, root=merkle.EMPTY_ROOT)
     root = session_pb2.Checkpoint.FromString(honest[1].payload).root
     fewer = sign_checkpoint(2, hashes[1], chunk_count=0, root=root)
@@ -139,6 +140,7 @@ def build_checkpoint() -> Case:
     short = identity_pb2.Signed(payload=honest[0].payload, public_key=b"x", signature=honest[0].signature)
     stranger = sign_checkpoint(0, b"", OWNER)
     other_net = sign_checkpoint(0, b"", network=Network("other", bytes(32)))
+    too_large = DEVICE.sign(Domain.CHECKPOINT, NETWORK, bytes(1025))
     no_message = DEVICE.sign(Domain.CHECKPOINT, NETWORK, b"\xff\xff")
 
     def case(name: str, reason: str, *series: identity_pb2.Signed, chunk_ids: list[str] = ids) -> Case:
@@ -161,6 +163,7 @@ def build_checkpoint() -> Case:
         ],
         "refused": [
             case("public key of one byte", "MALFORMED", short),
+            case("too large", "TOO_LARGE", too_large),
             case("another signer", "WRONG_SIGNER", stranger),
             case("signature changed", "BAD_SIGNATURE", unsigned),
             case("another domain", "BAD_SIGNATURE", sign_checkpoint(0, b"", domain=Domain.POLICY)),
@@ -272,7 +275,7 @@ def make_manifest() -> bytes:
         policy_hash=control_policy.compute_policy_hash(make_policy()),
         metadata_hash=blake3(encrypt_named("metadata")).digest(),
         ending_hash=blake3(encrypt_named("ending")).digest(),
-        checkpoint_hash=checkpoint.compute_checkpoint_hash(make_checkpoints()[-1].payload),
+        checkpoint_hash=compute_checkpoint_hash(make_checkpoints()[-1].payload),
         checkpoint_count=len(COUNTS),
     ).encode()
 

@@ -701,16 +701,28 @@ class HeadIndex(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SESSIONS_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    DEVICES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeadSession]: ...
+    @_builtins.property
+    def deleted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """IDs of sessions that the owner deleted: other heads may still tell of them."""
+
+    @_builtins.property
+    def devices(self) -> _containers.RepeatedCompositeFieldContainer[_identity_pb2.Signed]:
+        """Head grants of the owner's other devices that recorded some of the sessions."""
+
     def __init__(
         self,
         *,
         sessions: _abc.Iterable[Global___HeadSession] | None = ...,
+        deleted: _abc.Iterable[_builtins.bytes] | None = ...,
+        devices: _abc.Iterable[_identity_pb2.Signed] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sessions", b"sessions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "devices", b"devices", "sessions", b"sessions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -753,8 +765,11 @@ class Holding(_message.Message):
     CHUNK_ID_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     LEASES_FIELD_NUMBER: _builtins.int
+    LEAVES_FIELD_NUMBER: _builtins.int
     chunk_id: _builtins.bytes
     size_bytes: _builtins.int
+    leaves: _builtins.bytes
+    """Leaf hashes as in PutOpen: in the first record of a stream, and nowhere else."""
     @_builtins.property
     def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldLease]: ...
     def __init__(
@@ -763,10 +778,11 @@ class Holding(_message.Message):
         chunk_id: _builtins.bytes = ...,
         size_bytes: _builtins.int = ...,
         leases: _abc.Iterable[Global___HeldLease] | None = ...,
+        leaves: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_id", b"chunk_id", "leases", b"leases", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_id", b"chunk_id", "leases", b"leases", "leaves", b"leaves", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -801,6 +817,36 @@ class HeldLease(_message.Message):
 Global___HeldLease: _TypeAlias = HeldLease  # noqa: Y015
 
 @_typing.final
+class KeptHead(_message.Message):
+    """What a node keeps about a head that it keeps for others."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    STORED_NS_FIELD_NUMBER: _builtins.int
+    owner: _builtins.bytes
+    """Ed25519 key of the owner who brought it: whose quota it counts against."""
+    stored_ns: _builtins.int
+    """Unix nanoseconds."""
+    @_builtins.property
+    def entry(self) -> Global___HeadEntry: ...
+    def __init__(
+        self,
+        *,
+        entry: Global___HeadEntry | None = ...,
+        owner: _builtins.bytes = ...,
+        stored_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "owner", b"owner", "stored_ns", b"stored_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeptHead: _TypeAlias = KeptHead  # noqa: Y015
+
+@_typing.final
 class Replica(_message.Message):
     """What an owner's node keeps about a replica of its own."""
 
@@ -811,6 +857,7 @@ class Replica(_message.Message):
     RECEIPT_FIELD_NUMBER: _builtins.int
     AUDITED_NS_FIELD_NUMBER: _builtins.int
     TROUBLE_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
     holder: _builtins.bytes
     audited_ns: _builtins.int
     """Unix nanoseconds of the last audit that the holder passed."""
@@ -822,6 +869,10 @@ class Replica(_message.Message):
     def receipt(self) -> _identity_pb2.Signed:
         """Absent while the replica is not acknowledged."""
 
+    @_builtins.property
+    def release(self) -> _identity_pb2.Signed:
+        """Ends the lease. Signed ahead: when the session is deleted, its lease key is gone."""
+
     def __init__(
         self,
         *,
@@ -830,10 +881,11 @@ class Replica(_message.Message):
         receipt: _identity_pb2.Signed | None = ...,
         audited_ns: _builtins.int = ...,
         trouble: _builtins.str = ...,
+        release: _identity_pb2.Signed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "receipt", b"receipt", "release", b"release"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audited_ns", b"audited_ns", "holder", b"holder", "lease", b"lease", "receipt", b"receipt", "trouble", b"trouble"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audited_ns", b"audited_ns", "holder", b"holder", "lease", b"lease", "receipt", b"receipt", "release", b"release", "trouble", b"trouble"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -157,6 +157,10 @@ class SessionInfo(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     INCIDENTS_FIELD_NUMBER: _builtins.int
     UNREADABLE_FIELD_NUMBER: _builtins.int
+    BEHIND_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    SHARER_FIELD_NUMBER: _builtins.int
+    ADOPTED_FIELD_NUMBER: _builtins.int
     session_id: _builtins.bytes
     state: _session_pb2.State.ValueType
     kind: _session_pb2.SourceKind.ValueType
@@ -184,6 +188,13 @@ class SessionInfo(_message.Message):
     device: _builtins.bytes
     unreadable: _builtins.bool
     """Metadata cannot be read: no key of this node opens it, or it is damaged."""
+    behind: _builtins.bool
+    """Witnesses have seen more of it than this store holds, which was put back from an old copy."""
+    owner: _builtins.bytes
+    """Ed25519 keys of the owner and of the node that shared it; empty if it is this owner's own."""
+    sharer: _builtins.bytes
+    adopted: _builtins.bool
+    """Brought back from a head, or shared: it is read and verified here, not continued."""
     @_builtins.property
     def metadata(self) -> _session_pb2.Metadata: ...
     @_builtins.property
@@ -216,10 +227,14 @@ class SessionInfo(_message.Message):
         device: _builtins.bytes = ...,
         incidents: _abc.Iterable[_session_pb2.Incident] | None = ...,
         unreadable: _builtins.bool = ...,
+        behind: _builtins.bool = ...,
+        owner: _builtins.bytes = ...,
+        sharer: _builtins.bytes = ...,
+        adopted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoints", b"checkpoints", "chunks", b"chunks", "device", b"device", "ended_ns", b"ended_ns", "exit_status", b"exit_status", "gaps", b"gaps", "has_exit_status", b"has_exit_status", "held", b"held", "incidents", b"incidents", "kind", b"kind", "last_change_ns", b"last_change_ns", "lost_bytes", b"lost_bytes", "manifest", b"manifest", "manifest_hash", b"manifest_hash", "metadata", b"metadata", "plaintext_bytes", b"plaintext_bytes", "policy", b"policy", "reason", b"reason", "retain_until_s", b"retain_until_s", "root", b"root", "session_id", b"session_id", "started_ns", b"started_ns", "state", b"state", "stored_bytes", b"stored_bytes", "unreadable", b"unreadable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "behind", b"behind", "checkpoints", b"checkpoints", "chunks", b"chunks", "device", b"device", "ended_ns", b"ended_ns", "exit_status", b"exit_status", "gaps", b"gaps", "has_exit_status", b"has_exit_status", "held", b"held", "incidents", b"incidents", "kind", b"kind", "last_change_ns", b"last_change_ns", "lost_bytes", b"lost_bytes", "manifest", b"manifest", "manifest_hash", b"manifest_hash", "metadata", b"metadata", "owner", b"owner", "plaintext_bytes", b"plaintext_bytes", "policy", b"policy", "reason", b"reason", "retain_until_s", b"retain_until_s", "root", b"root", "session_id", b"session_id", "sharer", b"sharer", "started_ns", b"started_ns", "state", b"state", "stored_bytes", b"stored_bytes", "unreadable", b"unreadable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -824,6 +839,7 @@ class WaitReplicasResponse(_message.Message):
     replicas: _builtins.int
     """Complete replicas of the whole session, the least of all its chunks."""
     wanted: _builtins.int
+    """0 if there is nobody to spread to."""
     held: _builtins.int
     pending: _builtins.int
     def __init__(
@@ -1046,11 +1062,25 @@ class RestoreSessionsResponse(_message.Message):
     SESSIONS_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
     PROBLEMS_FIELD_NUMBER: _builtins.int
+    PEERS_FIELD_NUMBER: _builtins.int
+    HEADS_FIELD_NUMBER: _builtins.int
+    RESTORED_FIELD_NUMBER: _builtins.int
+    KNOWN_FIELD_NUMBER: _builtins.int
+    FINAL_FIELD_NUMBER: _builtins.int
     sessions: _builtins.int
+    """Sessions that heads tell of, and how many of them were dealt with."""
     done: _builtins.int
+    peers: _builtins.int
+    """Peers that answered, and devices whose heads were found."""
+    heads: _builtins.int
+    restored: _builtins.int
+    """Of those done: brought back now, and here before."""
+    known: _builtins.int
+    final: _builtins.bool
+    """The last message of the stream."""
     @_builtins.property
     def problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """One line each: what could not be brought back."""
+        """One line each: what could not be brought back, and who lied."""
 
     def __init__(
         self,
@@ -1058,10 +1088,15 @@ class RestoreSessionsResponse(_message.Message):
         sessions: _builtins.int = ...,
         done: _builtins.int = ...,
         problems: _abc.Iterable[_builtins.str] | None = ...,
+        peers: _builtins.int = ...,
+        heads: _builtins.int = ...,
+        restored: _builtins.int = ...,
+        known: _builtins.int = ...,
+        final: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "problems", b"problems", "sessions", b"sessions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "final", b"final", "heads", b"heads", "known", b"known", "peers", b"peers", "problems", b"problems", "restored", b"restored", "sessions", b"sessions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -385,20 +385,24 @@ class Finding(_message.Message):
     HAS_INDEX_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     WHAT_FIELD_NUMBER: _builtins.int
+    HEALED_FIELD_NUMBER: _builtins.int
     has_index: _builtins.bool
     """Chunk it concerns, if has_index."""
     index: _builtins.int
     what: _builtins.str
+    healed: _builtins.bool
+    """It was wrong, and was mended with what a peer holds."""
     def __init__(
         self,
         *,
         has_index: _builtins.bool = ...,
         index: _builtins.int = ...,
         what: _builtins.str = ...,
+        healed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_index", b"has_index", "index", b"index", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_index", b"has_index", "healed", b"healed", "index", b"index", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

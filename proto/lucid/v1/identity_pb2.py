@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17lucid/v1/identity.proto\x12\x08lucid.v1\"@\n\x06Signed\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"G\n\x05Grant\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\x0c\x12\x1d\n\x05roles\x18\x02 \x03(\x0e\x32\x0e.lucid.v1.Role\x12\x0f\n\x07until_s\x18\x03 \x01(\x04\"z\n\tGrantList\x12\r\n\x05owner\x18\x01 \x01(\x0c\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x1f\n\x06grants\x18\x03 \x03(\x0b\x32\x0f.lucid.v1.Grant\x12\x12\n\nseal_index\x18\x04 \x01(\r\x12\x17\n\x0fseal_public_key\x18\x05 \x01(\x0c\"\x9e\x01\n\x0cKeystoreFile\x12\x0f\n\x07version\x18\x01 \x01(\r\x12(\n\x06public\x18\x02 \x01(\x0b\x32\x18.lucid.v1.KeystorePublic\x12\x0c\n\x04salt\x18\x03 \x01(\x0c\x12\x12\n\nmemory_kib\x18\x04 \x01(\r\x12\x0e\n\x06passes\x18\x05 \x01(\r\x12\r\n\x05nonce\x18\x06 \x01(\x0c\x12\x12\n\nciphertext\x18\x07 \x01(\x0c\"b\n\x0eKeystorePublic\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\x0c\x12\r\n\x05owner\x18\x03 \x01(\x0c\x12 \n\x06grants\x18\x04 \x01(\x0b\x32\x10.lucid.v1.Signed\"\x91\x01\n\x0eKeystoreSecret\x12\x13\n\x0b\x64\x65vice_root\x18\x01 \x01(\x0c\x12\x39\n\tseal_keys\x18\x02 \x03(\x0b\x32&.lucid.v1.KeystoreSecret.SealKeysEntry\x1a/\n\rSealKeysEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01*K\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_RECORD\x10\x01\x12\r\n\tROLE_READ\x10\x02\x12\r\n\tROLE_WORK\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17lucid/v1/identity.proto\x12\x08lucid.v1\"@\n\x06Signed\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"G\n\x05Grant\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\x0c\x12\x1d\n\x05roles\x18\x02 \x03(\x0e\x32\x0e.lucid.v1.Role\x12\x0f\n\x07until_s\x18\x03 \x01(\x04\"z\n\tGrantList\x12\r\n\x05owner\x18\x01 \x01(\x0c\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x1f\n\x06grants\x18\x03 \x03(\x0b\x32\x0f.lucid.v1.Grant\x12\x12\n\nseal_index\x18\x04 \x01(\r\x12\x17\n\x0fseal_public_key\x18\x05 \x01(\x0c\"\x9e\x01\n\x0cKeystoreFile\x12\x0f\n\x07version\x18\x01 \x01(\r\x12(\n\x06public\x18\x02 \x01(\x0b\x32\x18.lucid.v1.KeystorePublic\x12\x0c\n\x04salt\x18\x03 \x01(\x0c\x12\x12\n\nmemory_kib\x18\x04 \x01(\r\x12\x0e\n\x06passes\x18\x05 \x01(\r\x12\r\n\x05nonce\x18\x06 \x01(\x0c\x12\x12\n\nciphertext\x18\x07 \x01(\x0c\"\x88\x01\n\x0eKeystorePublic\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\x0c\x12\r\n\x05owner\x18\x03 \x01(\x0c\x12 \n\x06grants\x18\x04 \x01(\x0b\x32\x10.lucid.v1.Signed\x12$\n\nhead_grant\x18\x05 \x01(\x0b\x32\x10.lucid.v1.Signed\"\x91\x01\n\x0eKeystoreSecret\x12\x13\n\x0b\x64\x65vice_root\x18\x01 \x01(\x0c\x12\x39\n\tseal_keys\x18\x02 \x03(\x0b\x32&.lucid.v1.KeystoreSecret.SealKeysEntry\x1a/\n\rSealKeysEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01*K\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_RECORD\x10\x01\x12\r\n\tROLE_READ\x10\x02\x12\r\n\tROLE_WORK\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_KEYSTORESECRET_SEALKEYSENTRY']._loaded_options = None
   _globals['_KEYSTORESECRET_SEALKEYSENTRY']._serialized_options = b'8\001'
-  _globals['_ROLE']._serialized_start=709
-  _globals['_ROLE']._serialized_end=784
+  _globals['_ROLE']._serialized_start=748
+  _globals['_ROLE']._serialized_end=823
   _globals['_SIGNED']._serialized_start=37
   _globals['_SIGNED']._serialized_end=101
   _globals['_GRANT']._serialized_start=103
@@ -43,10 +43,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GRANTLIST']._serialized_end=298
   _globals['_KEYSTOREFILE']._serialized_start=301
   _globals['_KEYSTOREFILE']._serialized_end=459
-  _globals['_KEYSTOREPUBLIC']._serialized_start=461
-  _globals['_KEYSTOREPUBLIC']._serialized_end=559
-  _globals['_KEYSTORESECRET']._serialized_start=562
-  _globals['_KEYSTORESECRET']._serialized_end=707
-  _globals['_KEYSTORESECRET_SEALKEYSENTRY']._serialized_start=660
-  _globals['_KEYSTORESECRET_SEALKEYSENTRY']._serialized_end=707
+  _globals['_KEYSTOREPUBLIC']._serialized_start=462
+  _globals['_KEYSTOREPUBLIC']._serialized_end=598
+  _globals['_KEYSTORESECRET']._serialized_start=601
+  _globals['_KEYSTORESECRET']._serialized_end=746
+  _globals['_KEYSTORESECRET_SEALKEYSENTRY']._serialized_start=699
+  _globals['_KEYSTORESECRET_SEALKEYSENTRY']._serialized_end=746
 # @@protoc_insertion_point(module_scope)

@@ -182,6 +182,7 @@ class KeystorePublic(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     GRANTS_FIELD_NUMBER: _builtins.int
+    HEAD_GRANT_FIELD_NUMBER: _builtins.int
     network: _builtins.str
     device: _builtins.bytes
     """Ed25519 identity of this device."""
@@ -191,6 +192,10 @@ class KeystorePublic(_message.Message):
     def grants(self) -> Global___Signed:
         """The newest grant list."""
 
+    @_builtins.property
+    def head_grant(self) -> Global___Signed:
+        """A HeadGrant for this device; absent in keystores of before there were heads."""
+
     def __init__(
         self,
         *,
@@ -198,10 +203,11 @@ class KeystorePublic(_message.Message):
         device: _builtins.bytes = ...,
         owner: _builtins.bytes = ...,
         grants: Global___Signed | None = ...,
+        head_grant: Global___Signed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["grants", b"grants"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grants", b"grants", "head_grant", b"head_grant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "grants", b"grants", "network", b"network", "owner", b"owner"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "grants", b"grants", "head_grant", b"head_grant", "network", b"network", "owner", b"owner"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -420,20 +420,24 @@ class Incident(_message.Message):
     TIME_NS_FIELD_NUMBER: _builtins.int
     WHAT_FIELD_NUMBER: _builtins.int
     GAP_FIELD_NUMBER: _builtins.int
+    WITNESSED_FIELD_NUMBER: _builtins.int
     time_ns: _builtins.int
     what: _builtins.str
     gap: _builtins.bool
     """Something of the source is lost: the next chunk carries the flag gap."""
+    witnessed: _builtins.int
+    """So many checkpoints of the session have been seen by a witness: more than this store holds."""
     def __init__(
         self,
         *,
         time_ns: _builtins.int = ...,
         what: _builtins.str = ...,
         gap: _builtins.bool = ...,
+        witnessed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gap", b"gap", "time_ns", b"time_ns", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gap", b"gap", "time_ns", b"time_ns", "what", b"what", "witnessed", b"witnessed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -464,6 +468,55 @@ class Closed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Closed: _TypeAlias = Closed  # noqa: Y015
+
+@_typing.final
+class Adopted(_message.Message):
+    """What came before was copied from another node: restored from a head of the owner, or shared by another owner.
+    From here on the facts are this node's.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_NS_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    SHARER_FIELD_NUMBER: _builtins.int
+    GRANTS_FIELD_NUMBER: _builtins.int
+    HEAD_GRANTS_FIELD_NUMBER: _builtins.int
+    SECRETS_FIELD_NUMBER: _builtins.int
+    time_ns: _builtins.int
+    owner: _builtins.bytes
+    """Ed25519 key of the owner; empty: the owner of this node."""
+    sharer: _builtins.bytes
+    """Ed25519 key of the node that shared it; empty if it was restored."""
+    @_builtins.property
+    def grants(self) -> _identity_pb2.Signed:
+        """What shows that the recording device is the owner's, if that is another one: the owner's grant list, and
+        head grants for sharer and recording device if the list does not name the latter.
+        """
+
+    @_builtins.property
+    def head_grants(self) -> _containers.RepeatedCompositeFieldContainer[_identity_pb2.Signed]: ...
+    @_builtins.property
+    def secrets(self) -> _containers.RepeatedCompositeFieldContainer[Global___SealedSecret]:
+        """For readers here; never in the index."""
+
+    def __init__(
+        self,
+        *,
+        time_ns: _builtins.int = ...,
+        owner: _builtins.bytes = ...,
+        sharer: _builtins.bytes = ...,
+        grants: _identity_pb2.Signed | None = ...,
+        head_grants: _abc.Iterable[_identity_pb2.Signed] | None = ...,
+        secrets: _abc.Iterable[Global___SealedSecret] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grants", b"grants"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grants", b"grants", "head_grants", b"head_grants", "owner", b"owner", "secrets", b"secrets", "sharer", b"sharer", "time_ns", b"time_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Adopted: _TypeAlias = Adopted  # noqa: Y015
 
 @_typing.final
 class Held(_message.Message):
@@ -501,6 +554,7 @@ class Fact(_message.Message):
     CLOSED_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
     INCIDENT_FIELD_NUMBER: _builtins.int
+    ADOPTED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def opened(self) -> Global___Opened: ...
     @_builtins.property
@@ -517,6 +571,8 @@ class Fact(_message.Message):
     def held(self) -> Global___Held: ...
     @_builtins.property
     def incident(self) -> Global___Incident: ...
+    @_builtins.property
+    def adopted(self) -> Global___Adopted: ...
     def __init__(
         self,
         *,
@@ -528,12 +584,13 @@ class Fact(_message.Message):
         closed: Global___Closed | None = ...,
         held: Global___Held | None = ...,
         incident: Global___Incident | None = ...,
+        adopted: Global___Adopted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "closed", b"closed", "held", b"held", "incident", b"incident", "interrupted", b"interrupted", "kind", b"kind", "opened", b"opened", "resumed", b"resumed", "sealed", b"sealed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "checkpoint", b"checkpoint", "closed", b"closed", "held", b"held", "incident", b"incident", "interrupted", b"interrupted", "kind", b"kind", "opened", b"opened", "resumed", b"resumed", "sealed", b"sealed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "closed", b"closed", "held", b"held", "incident", b"incident", "interrupted", b"interrupted", "kind", b"kind", "opened", b"opened", "resumed", b"resumed", "sealed", b"sealed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "checkpoint", b"checkpoint", "closed", b"closed", "held", b"held", "incident", b"incident", "interrupted", b"interrupted", "kind", b"kind", "opened", b"opened", "resumed", b"resumed", "sealed", b"sealed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["opened", "sealed", "checkpoint", "interrupted", "resumed", "closed", "held", "incident"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["opened", "sealed", "checkpoint", "interrupted", "resumed", "closed", "held", "incident", "adopted"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -598,6 +655,8 @@ class SessionRow(_message.Message):
     PENDING_GAP_FIELD_NUMBER: _builtins.int
     PENDING_LOST_BYTES_FIELD_NUMBER: _builtins.int
     GAPS_FIELD_NUMBER: _builtins.int
+    WITNESSED_COUNT_FIELD_NUMBER: _builtins.int
+    ADOPTED_FIELD_NUMBER: _builtins.int
     state: Global___State.ValueType
     chunk_count: _builtins.int
     plaintext_bytes: _builtins.int
@@ -615,6 +674,8 @@ class SessionRow(_message.Message):
     pending_gap: _builtins.bool
     """The next chunk carries the flag gap, and so many lost bytes."""
     pending_lost_bytes: _builtins.int
+    witnessed_count: _builtins.int
+    """Checkpoints that a witness is known to have seen; more than checkpoint_count: this store is an old copy."""
     @_builtins.property
     def opened(self) -> Global___Opened: ...
     @_builtins.property
@@ -630,6 +691,10 @@ class SessionRow(_message.Message):
     @_builtins.property
     def gaps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Chunks with the flag gap."""
+
+    @_builtins.property
+    def adopted(self) -> Global___Adopted:
+        """Absent if this node recorded it."""
 
     def __init__(
         self,
@@ -655,10 +720,12 @@ class SessionRow(_message.Message):
         pending_gap: _builtins.bool = ...,
         pending_lost_bytes: _builtins.int = ...,
         gaps: _abc.Iterable[_builtins.int] | None = ...,
+        witnessed_count: _builtins.int = ...,
+        adopted: Global___Adopted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "last_checkpoint", b"last_checkpoint", "opened", b"opened"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "closed", b"closed", "last_checkpoint", b"last_checkpoint", "opened", b"opened"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_count", b"checkpoint_count", "chunk_count", b"chunk_count", "closed", b"closed", "fact_count", b"fact_count", "facts_bytes", b"facts_bytes", "gaps", b"gaps", "held", b"held", "incidents", b"incidents", "interruptions", b"interruptions", "last_change_ns", b"last_change_ns", "last_checkpoint", b"last_checkpoint", "lost_bytes", b"lost_bytes", "opened", b"opened", "pending_gap", b"pending_gap", "pending_lost_bytes", b"pending_lost_bytes", "plaintext_bytes", b"plaintext_bytes", "reason", b"reason", "resumptions", b"resumptions", "root", b"root", "state", b"state", "stored_bytes", b"stored_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "checkpoint_count", b"checkpoint_count", "chunk_count", b"chunk_count", "closed", b"closed", "fact_count", b"fact_count", "facts_bytes", b"facts_bytes", "gaps", b"gaps", "held", b"held", "incidents", b"incidents", "interruptions", b"interruptions", "last_change_ns", b"last_change_ns", "last_checkpoint", b"last_checkpoint", "lost_bytes", b"lost_bytes", "opened", b"opened", "pending_gap", b"pending_gap", "pending_lost_bytes", b"pending_lost_bytes", "plaintext_bytes", b"plaintext_bytes", "reason", b"reason", "resumptions", b"resumptions", "root", b"root", "state", b"state", "stored_bytes", b"stored_bytes", "witnessed_count", b"witnessed_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

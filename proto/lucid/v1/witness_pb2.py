@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from lucid.v1 import identity_pb2 as lucid_dot_v1_dot_identity__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16lucid/v1/witness.proto\x12\x08lucid.v1\x1a\x17lucid/v1/identity.proto\"]\n\rAttestRequest\x12$\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x10.lucid.v1.Signed\x12\x13\n\x0b\x63onsistency\x18\x02 \x03(\x0c\x12\x11\n\told_count\x18\x03 \x01(\r\"7\n\x0e\x41ttestResponse\x12%\n\x0b\x61ttestation\x18\x01 \x01(\x0b\x32\x10.lucid.v1.Signed\"K\n\x0b\x41ttestation\x12\x17\n\x0f\x63heckpoint_hash\x18\x01 \x01(\x0c\x12\x0f\n\x07time_ns\x18\x02 \x01(\x04\x12\x12\n\nsession_id\x18\x03 \x01(\x0c\"8\n\x12GetAttestedRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\x0c\"b\n\x13GetAttestedResponse\x12$\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x10.lucid.v1.Signed\x12%\n\x0b\x61ttestation\x18\x02 \x01(\x0b\x32\x10.lucid.v1.Signed2\x99\x01\n\x0eWitnessService\x12;\n\x06\x41ttest\x12\x17.lucid.v1.AttestRequest\x1a\x18.lucid.v1.AttestResponse\x12J\n\x0bGetAttested\x12\x1c.lucid.v1.GetAttestedRequest\x1a\x1d.lucid.v1.GetAttestedResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16lucid/v1/witness.proto\x12\x08lucid.v1\x1a\x17lucid/v1/identity.proto\"]\n\rAttestRequest\x12$\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x10.lucid.v1.Signed\x12\x13\n\x0b\x63onsistency\x18\x02 \x03(\x0c\x12\x11\n\told_count\x18\x03 \x01(\r\"7\n\x0e\x41ttestResponse\x12%\n\x0b\x61ttestation\x18\x01 \x01(\x0b\x32\x10.lucid.v1.Signed\"K\n\x0b\x41ttestation\x12\x17\n\x0f\x63heckpoint_hash\x18\x01 \x01(\x0c\x12\x0f\n\x07time_ns\x18\x02 \x01(\x04\x12\x12\n\nsession_id\x18\x03 \x01(\x0c\"8\n\x12GetAttestedRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\x0c\"b\n\x13GetAttestedResponse\x12$\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x10.lucid.v1.Signed\x12%\n\x0b\x61ttestation\x18\x02 \x01(\x0b\x32\x10.lucid.v1.Signed\"f\n\x08\x41ttested\x12$\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x10.lucid.v1.Signed\x12%\n\x0b\x61ttestation\x18\x02 \x01(\x0b\x32\x10.lucid.v1.Signed\x12\r\n\x05owner\x18\x03 \x01(\x0c\x32\x99\x01\n\x0eWitnessService\x12;\n\x06\x41ttest\x12\x17.lucid.v1.AttestRequest\x1a\x18.lucid.v1.AttestResponse\x12J\n\x0bGetAttested\x12\x1c.lucid.v1.GetAttestedRequest\x1a\x1d.lucid.v1.GetAttestedResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +42,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETATTESTEDREQUEST']._serialized_end=346
   _globals['_GETATTESTEDRESPONSE']._serialized_start=348
   _globals['_GETATTESTEDRESPONSE']._serialized_end=446
-  _globals['_WITNESSSERVICE']._serialized_start=449
-  _globals['_WITNESSSERVICE']._serialized_end=602
+  _globals['_ATTESTED']._serialized_start=448
+  _globals['_ATTESTED']._serialized_end=550
+  _globals['_WITNESSSERVICE']._serialized_start=553
+  _globals['_WITNESSSERVICE']._serialized_end=706
 # @@protoc_insertion_point(module_scope)

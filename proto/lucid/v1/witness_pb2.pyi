@@ -150,3 +150,33 @@ class GetAttestedResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetAttestedResponse: _TypeAlias = GetAttestedResponse  # noqa: Y015
+
+@_typing.final
+class Attested(_message.Message):
+    """What a witness keeps of a session: its only line about it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    ATTESTATION_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    owner: _builtins.bytes
+    """Ed25519 key of the owner who asked first: whose share of the witness's space it takes."""
+    @_builtins.property
+    def checkpoint(self) -> _identity_pb2.Signed: ...
+    @_builtins.property
+    def attestation(self) -> _identity_pb2.Signed: ...
+    def __init__(
+        self,
+        *,
+        checkpoint: _identity_pb2.Signed | None = ...,
+        attestation: _identity_pb2.Signed | None = ...,
+        owner: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attestation", b"attestation", "checkpoint", b"checkpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attestation", b"attestation", "checkpoint", b"checkpoint", "owner", b"owner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attested: _TypeAlias = Attested  # noqa: Y015

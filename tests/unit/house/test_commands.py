@@ -11,10 +11,10 @@ FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 PLACEHOLDER = re.compile(r"[\[\]{}|…<>]")
 
 
-def find_commands(text: str) -> list[list[str]]:
-    """Words behind `lucid-node` in code spans and at the start of lines of fenced blocks."""
-    lines = re.findall(r"`lucid-node ([^`\n]+)`", FENCE.sub("", text))
-    lines += re.findall(r"^\s*\$?\s*lucid-node (.+)$", "\n".join(FENCE.findall(text)), re.M)
+def find_commands(text: str, program: str = "lucid-node") -> list[list[str]]:
+    """Words behind the name of a program in code spans and at the start of lines of fenced blocks."""
+    lines = re.findall(rf"`{program} ([^`\n]+)`", FENCE.sub("", text))
+    lines += re.findall(rf"^\s*\$?\s*{program} (.+)$", "\n".join(FENCE.findall(text)), re.M)
     return [
         shlex.split(PLACEHOLDER.sub(" ", line.replace("\\", " ").replace("'", " ")), comments=True)
         for line in lines
@@ -65,4 +65,17 @@ def test_documents_show_commands_that_exist(documents: dict[str, str], program: 
     shown = {(path, tuple(words)) for path, text in documents.items() for words in find_commands(text)}
     assert len(shown) > 10
     wrong = {(path, problem) for path, words in shown if (problem := explain_unknown(program, list(words)))}
+    assert wrong == set()
+
+
+def test_documents_show_commands_of_simnet_that_exist(documents: dict[str, str]) -> None:
+    from simnet.commands import root
+
+    shown = {
+        (path, tuple(words))
+        for path, text in documents.items()
+        for words in find_commands(text, "lucid-simnet")
+    }
+    assert len(shown) > 5
+    wrong = {(path, problem) for path, words in shown if (problem := explain_unknown(root, list(words)))}
     assert wrong == set()

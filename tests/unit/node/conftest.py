@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dht import tables as dht_tables
+from dht.ports import Peers
 from kernel.domains import NETWORKS
 from kernel.grants import sign_grant_list
 from kernel.keys import DeviceKeys, OwnerKeys
@@ -40,6 +41,7 @@ from storage.journal import FileJournal
 from storage.memory_files import MemoryFiles
 from storage.memory_records import MemoryRecords
 from storage.quota import Quota
+from tests.scenarios.world import OWNER, sign_grants
 
 FREE_BYTES = 10 << 30
 
@@ -101,10 +103,10 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.fixture
 async def make_bench(home: Home) -> AsyncIterator[MakeBench]:
-    """Makes nodes; flags are settings as on the command line."""
+    """Makes nodes; flags are settings as on the command line; `peers` are whom it knows."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def make(**flags: str) -> Bench:
+        async def make(peers: Peers | None = None, **flags: str) -> Bench:
             config = load_config(home, {}, flags)
             rng = SeededRng()
             faults = Faults(rng)
@@ -114,24 +116,32 @@ async def make_bench(home: Home) -> AsyncIterator[MakeBench]:
             offload, quota = InlineOffload(), Quota(config.quota or None)
             records = MemoryRecords((*tables.TABLES, *dht_tables.TABLES), faults)
             blobs = await FileBlobs.open(files, offload, quota)
-            journal = await FileJournal.open(files, offload, quota, reserved=tables.SMALL_FACTS)
+            journal = await FileJournal.open(
+                files, offload, quota, reserved=tables.SMALL_FACTS, freeing=tables.DELETIONS
+            )
             usage = {"free": FREE_BYTES}
 
             def measure() -> Usage:
                 return Usage(blobs.used_bytes(), journal.used_bytes(), records.size_bytes(), usage["free"])
 
             ports = NodePorts(
-                SystemClock(), SystemEntropy(), offload, offload, records, blobs, journal, measure
+                SystemClock(), SystemEntropy(), offload, offload, records, blobs, journal, measure, rng
             )
             private = b"p" * 32
             public = compute_x25519_public(private)
             device = SigningKey.from_seed(b"d" * 32)
-            keys = RecorderKeys(NETWORKS["dev"], device, b"o" * 32, public, {public: private})
+            keys = RecorderKeys(
+                NETWORKS["dev"],
+                device,
+                OWNER.public_key,
+                public,
+                {public: private},
+                grants=sign_grants(device.public_key, public),
+            )
             log = io.StringIO()
             logger = make_logger("debug", "json", log)
-            node = compose(
-                keys, config, ports, metrics, logger, build_peering(config, ports, metrics, logger)
-            )
+            peering = build_peering(config, ports, metrics, logger)
+            node = compose(keys, config, ports, metrics, logger, peering, peers)
             await node.start()
             stack.push_async_callback(node.stop)
             return Bench(home, node, memory, faults, log, usage)

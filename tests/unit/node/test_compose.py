@@ -15,7 +15,7 @@ from node.logs import make_logger
 from node.metrics import NodeMetrics
 from node.ports import NodePorts
 from session.access import RecorderKeys
-from session.session_manager import RecordingRequest
+from session.recording_request import RecordingRequest
 
 
 class Untouched:
@@ -27,7 +27,7 @@ class Untouched:
 
 def test_composing_touches_nothing(home: Home, make_peering: Any) -> None:
     world: Any = Untouched()
-    ports = NodePorts(world, world, world, world, world, world, world, world)
+    ports = NodePorts(*[world] * 9)
     public = compute_x25519_public(b"p" * 32)
     keys = RecorderKeys(NETWORKS["dev"], SigningKey.from_seed(b"d" * 32), b"o" * 32, public, {})
     before = threading.active_count()

@@ -13,7 +13,7 @@ from node.doctor import EARLIEST_NS, Check, Verdict, examine_clock, examine_home
 from node.home import Home, lock_home
 from node.metrics import NodeMetrics
 from node.opening import open_home
-from session.tables import CHUNKS, chunk_key
+from session.tables import CHUNKS, SESSIONS, chunk_key
 
 NOW_NS = EARLIEST_NS * 2
 
@@ -98,6 +98,19 @@ def test_damaged_journals_are_named(home: Home) -> None:
     checks = examine(home)
     assert len(find(checks, "journal")) == 1
     assert len(find(checks, "journal", Verdict.NOTE)) == 1
+
+
+def test_a_session_that_only_the_index_knows_is_named(home: Home) -> None:
+    import asyncio
+
+    async def put_row() -> None:
+        async with open_home(load_config(home, {}, {}), NodeMetrics()) as opened:
+            await opened.ports.records.commit([Put(SESSIONS, b"s" * 16, b"")])
+
+    asyncio.run(put_row())
+    wrong = find(examine(home), "journal")
+    assert len(wrong) == 2
+    assert all((b"s" * 16).hex() in what for what in wrong)
 
 
 def test_findings_are_bounded(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

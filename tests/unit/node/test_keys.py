@@ -31,7 +31,7 @@ def test_a_device_with_the_role_records_and_knows_the_others() -> None:
     )
     keys = get_recorder_keys(keystore, 0)
     keys.check_recorder(OTHER)
-    assert list(keys.reading) == [keys.reader]
+    assert list(keys.reading) == [keys.reader, compute_x25519_public(DEVICE.box)]
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ async def test_only_loopback_is_served(address: str) -> None:
 
 async def test_fsync_is_timed(bench: Any) -> None:
     from lucid.v1 import session_pb2
-    from session.session_manager import RecordingRequest
+    from session.recording_request import RecordingRequest
 
     request = RecordingRequest(session_pb2.SOURCE_KIND_STREAM, session_pb2.Metadata(), live=True)
     await bench.node.manager.open_recording(request)

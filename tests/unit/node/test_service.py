@@ -72,8 +72,14 @@ def test_our_unit_is_replaced_and_removed_that_of_others_is_not(
     install_unit(unit)
     install_unit(unit)
     assert [path.name for path in units.iterdir()] == [service.UNIT_NAME]
-    uninstall_unit(units)
+    wants = units / "multi-user.target.wants"
+    wants.mkdir()
+    (wants / service.UNIT_NAME).symlink_to(unit.path)
+    removed = uninstall_unit(units)
+    assert any("stop lucid-node" in command for command in removed.removal_commands)
     assert not unit.path.exists()
+    assert list(wants.iterdir()) == []
+    wants.rmdir()
     with pytest.raises(NotFound):
         uninstall_unit(units)
     unit.path.write_text("[Unit]\n")

@@ -320,6 +320,7 @@ def check_series(series: list[bytes], ids: list[bytes], vectors: Any) -> list[di
     accepted: list[dict[int, Any]] = []
     previous, count = b"", 0
     for signed in series:
+        refuse_if(len(decode_proto(signed).get(1, b"")) > 1024, "TOO_LARGE")
         payload = open_signed(signed, "lucid checkpoint", network, vectors["fork_version"], device)
         fields = decode_proto(payload)
         refuse_if(fields.get(1) != bytes.fromhex(vectors["session_id"]), "WRONG_SESSION")

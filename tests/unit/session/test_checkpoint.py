@@ -4,17 +4,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from kernel.checkpoint import compute_checkpoint_hash, decode_checkpoint
 from kernel.domains import NETWORKS, Domain
 from kernel.errors import InvalidRecord, Reason
 from kernel.signing import SigningKey
 from lucid.v1 import session_pb2
 from lucid.v1.identity_pb2 import Signed
-from session.checkpoint import (
-    CheckpointSeries,
-    compute_checkpoint_hash,
-    compute_tail_hash,
-    decode_checkpoint,
-)
+from session.checkpoint import CheckpointSeries, compute_tail_hash
 from session.merkle_builder import build_session_tree
 
 NETWORK = NETWORKS["dev"]

@@ -12,14 +12,13 @@ from kernel import aead
 from kernel.domains import Label
 from kernel.errors import InvalidRecord, Reason
 from kernel.kdf import derive
+from kernel.padding import MIN_PADDED_BYTES, compute_padded_bytes
 from session.encryptor import (
     HEADER_BYTES,
     MAX_BLOB_BYTES,
-    MIN_PADDED_BYTES,
     OVERHEAD_BYTES,
     ChunkFlag,
     ChunkHeader,
-    compute_padded_bytes,
     decode_header,
     decrypt_chunk,
     encrypt_chunk,

@@ -9,16 +9,18 @@ import pytest
 from blake3 import blake3
 
 from kernel import merkle
+from kernel.checkpoint import compute_checkpoint_hash
 from kernel.chunk_id import compute_blob_id, compute_chunk_id, compute_chunk_leaves
 from kernel.domains import NETWORKS, Domain, Label, Network
 from kernel.errors import InvalidRecord, Reason
+from kernel.padding import compute_padded_bytes
 from kernel.signing import verify_signed
 from lucid.v1 import session_pb2
 from lucid.v1.identity_pb2 import Signed
 from session.access import decrypt_message, encrypt_message
-from session.checkpoint import CheckpointSeries, compute_checkpoint_hash, compute_tail_hash, hash_frame
+from session.checkpoint import CheckpointSeries, compute_tail_hash, hash_frame
 from session.control_policy import compute_policy_hash, decode_policy
-from session.encryptor import HEADER_BYTES, ChunkFlag, compute_padded_bytes, decrypt_chunk, encrypt_chunk
+from session.encryptor import HEADER_BYTES, ChunkFlag, decrypt_chunk, encrypt_chunk
 from session.live_tail import decrypt_frame, derive_frame_key, encrypt_frame
 from session.manifest import compute_manifest_hash, decode_manifest
 from session.merkle_builder import build_session_tree

@@ -34,12 +34,12 @@ def test_every_command_of_the_table_is_there_with_its_help() -> None:
 
 def test_every_command_takes_home_and_json() -> None:
     for name, command in list_commands().items():
-        if name != "completion":
+        if name not in ("completion", "verify bundle"):  # these need no home
             assert {"home", "as_json"} <= {option.name for option in command.params}, name
 
 
 def test_every_command_has_its_fields() -> None:
-    documented = {name.removesuffix(" --resume") for name in COMMAND_FIELDS}
+    documented = {name.removesuffix(" --resume").removesuffix(" --remote") for name in COMMAND_FIELDS}
     assert documented | WITHOUT_DOCUMENT == set(list_commands())
 
 

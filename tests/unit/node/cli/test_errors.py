@@ -3,6 +3,7 @@
 import json
 import sys
 
+import click
 import pytest
 
 from kernel.errors import InvalidRecord, LucidError, NotFound, Reason, StoreFull, Unavailable, UsageError
@@ -37,6 +38,11 @@ def test_each_error_has_its_exit_code_and_its_words(
     assert told == {"code": type(error).__name__, "message": str(error), "hint": error.hint}
     assert report(error, as_json=False) == code
     assert str(error) in capsys.readouterr().err
+
+
+def test_the_line_breaks_of_a_usage_error_are_no_escapes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(click.UsageError("Missing. Choose from:\n\tbash,\n\tzsh"), as_json=False) == 2
+    assert capsys.readouterr().err == "Error: Missing. Choose from: bash, zsh\n"
 
 
 def test_a_closed_terminal_changes_no_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,6 +162,40 @@ def test_a_lost_daemon_costs_what_has_no_room(daemon: ScriptedDaemon, hand: Hand
     assert not link.is_overdue
 
 
+def test_the_end_is_tried_at_once_after_a_long_absence(daemon: ScriptedDaemon, hand: Hand) -> None:
+    link = hand.open_accepted()
+    link.append(b"first\n")
+    hand.drive(link, lambda: link.acknowledged == 6)
+    daemon.kill()
+    hand.drive(link, lambda: link.loss)
+    hand.pass_time(link, 2 * RECONNECT_S)
+    link.let_go()
+    kept = link.room // len(LINE)
+    for _ in range(kept + 1):
+        link.append(LINE)
+    daemon.start()
+    link.pump()
+    assert link.fileno() is None, "the next try is not due"
+    link.finish(3)
+    link.pump()
+    assert link.is_overdue
+    assert not link.is_given_up
+    hand.drive(link, lambda: link.done)
+    assert daemon.session.data == b"first\n" + LINE * kept + b"lost %d\n" % len(LINE)
+    assert daemon.session.finish == data_pb2.FinishRecording(has_exit_status=True, exit_status=3)
+
+
+def test_the_end_waits_for_nobody_who_is_away(daemon: ScriptedDaemon, hand: Hand) -> None:
+    link = hand.open_accepted()
+    daemon.kill()
+    hand.drive(link, lambda: link.loss)
+    hand.pass_time(link, 2 * RECONNECT_S)
+    link.append(LINE)
+    link.finish()
+    link.pump()
+    assert link.is_given_up
+
+
 def test_a_refusal_is_final(daemon: ScriptedDaemon, hand: Hand) -> None:
     link = hand.open_accepted()
     daemon.kill()

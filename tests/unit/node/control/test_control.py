@@ -24,7 +24,7 @@ from node.control import limits, servicer
 from node.control.client import ControlClient
 from node.control.failures import TRAILER, decode_call_error, get_status_code
 from node.control.server import SERVICE, ControlServer, get_target
-from session.session_manager import RecordingRequest
+from session.recording_request import RecordingRequest
 
 Serve = Callable[[Any], Awaitable[ControlServer]]
 

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import errno
 import os
 import random
 import socket
@@ -13,7 +14,7 @@ import pytest
 from kernel.errors import Conflict, LocalError
 from lucid.v1 import data_pb2, session_pb2
 from node.data import exchange
-from node.data.server import open_socket
+from node.data.server import is_stale, open_socket
 
 FILE = session_pb2.SOURCE_KIND_FILE
 COMPLETE, INTERRUPTED, RECORDING = (
@@ -204,7 +205,7 @@ async def test_a_file_that_was_changed_does_not_go_on(
     bench: Any, serve_data: Any, connect: Any, frames: Any, source: Path, eventually: Eventually
 ) -> None:
     manager = bench.node.manager
-    from session.session_manager import RecordingRequest
+    from session.recording_request import RecordingRequest
 
     metadata = session_pb2.Metadata(source_bytes=len(CONTENTS), source_modified_ns=1)
     recording = await manager.open_recording(RecordingRequest(FILE, metadata, live=False))
@@ -478,6 +479,20 @@ def test_a_socket_that_nobody_listens_on_is_replaced(tmp_path: Path) -> None:
         left_over.bind(str(path))
     with open_socket(path, 0o600, None), socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
+
+
+def test_a_socket_that_was_never_opened_is_stale_only_if_it_is_ours(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as left_over:
+        left_over.bind(str(path))
+    path.chmod(0)  # as a kill between bind and chmod leaves it
+    found, uid = path.lstat(), os.getuid()
+    assert is_stale(found, errno.EACCES, uid)
+    assert not is_stale(found, errno.EACCES, uid + 1)
+    assert not is_stale(found, 0, uid)
+    with open_socket(path, 0o600, None):
+        assert not is_stale(path.lstat(), errno.EACCES, uid)
+    assert is_stale(found, errno.ECONNREFUSED, uid + 1)
 
 
 def test_a_socket_in_use_and_other_files_are_left_alone(tmp_path: Path) -> None:

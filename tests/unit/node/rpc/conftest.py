@@ -16,7 +16,15 @@ from kernel.grants import sign_grant_list
 from kernel.keys import DeviceKeys, OwnerKeys
 from kernel.multiaddr import Multiaddr, parse_multiaddr
 from kernel.sealing import compute_x25519_public
-from lucid.v1 import chunk_pb2, chunk_pb2_grpc, identity_pb2, witness_pb2, witness_pb2_grpc
+from lucid.v1 import (
+    chunk_pb2,
+    chunk_pb2_grpc,
+    identity_pb2,
+    share_pb2,
+    share_pb2_grpc,
+    witness_pb2,
+    witness_pb2_grpc,
+)
 from lucid.v1.identity_pb2 import ROLE_READ, ROLE_RECORD, ROLE_WORK, Grant
 from node.adapters import SystemClock, SystemEntropy
 from node.identity.peer_keys import PeerKeys
@@ -141,6 +149,11 @@ class EchoWitness(witness_pb2_grpc.WitnessServiceServicer):
         return witness_pb2.GetAttestedResponse()
 
 
+class EchoShare(share_pb2_grpc.ShareServiceServicer):
+    async def Offer(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return share_pb2.OfferResponse()
+
+
 def make_services(chunks: Any, witness: Any) -> list[Service]:
     return [
         Service(
@@ -150,6 +163,10 @@ def make_services(chunks: Any, witness: Any) -> list[Service]:
         Service(
             "lucid.v1.WitnessService",
             lambda server: witness_pb2_grpc.add_WitnessServiceServicer_to_server(witness, server),
+        ),
+        Service(
+            "lucid.v1.ShareService",
+            lambda server: share_pb2_grpc.add_ShareServiceServicer_to_server(EchoShare(), server),
         ),
     ]
 

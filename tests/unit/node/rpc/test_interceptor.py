@@ -11,7 +11,7 @@ from google.protobuf import message_factory
 from grpc_reflection.v1alpha import reflection_pb2
 
 from kernel.errors import InvalidRecord, Locked, LucidError, Reason, Unavailable
-from lucid.v1 import chunk_pb2, data_pb2, node_pb2, witness_pb2
+from lucid.v1 import chunk_pb2, data_pb2, node_pb2, share_pb2, witness_pb2
 from node.control.failures import TRAILER
 from node.failures import decode_failure
 from node.rpc import limits
@@ -21,7 +21,7 @@ from node.rpc.tokens import METADATA_KEY, TOKEN_TTL_S, Caller
 Eventually = Callable[[Callable[[], bool]], Awaitable[None]]
 DESCRIPTORS = [
     method
-    for module in (node_pb2, chunk_pb2, witness_pb2)
+    for module in (node_pb2, chunk_pb2, witness_pb2, share_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]

@@ -1,6 +1,6 @@
 import asyncio
 
-from storage.keyed_locks import KeyedLocks
+from kernel.keyed_locks import KeyedLocks
 
 
 async def test_one_key_is_held_by_one_and_other_keys_are_free() -> None:

@@ -1,0 +1,39 @@
+"""Peers that failed are left alone for a while, twice as long each time. Pure."""
+
+from collections.abc import Sequence
+
+
+class Backoffs:
+    """Who is left alone, and until when. Times are monotonic nanoseconds."""
+
+    def __init__(self, first_s: float, longest_s: float) -> None:
+        self._first_s = first_s
+        self._longest_s = longest_s
+        self._failures: dict[bytes, int] = {}
+        self._until_ns: dict[bytes, int] = {}
+
+    def on_failure(self, device: bytes, now_ns: int, *, fault: bool = False) -> None:
+        """A call failed; with `fault` the peer broke the rules, and the pause is the longest at once."""
+        failures = self._failures[device] = self._failures.get(device, 0) + 1
+        pause_s = min(self._first_s * 2.0 ** min(failures - 1, 30), self._longest_s)
+        self._until_ns[device] = now_ns + round((self._longest_s if fault else pause_s) * 1e9)
+
+    def on_success(self, device: bytes) -> None:
+        """A call succeeded."""
+        self._failures.pop(device, None)
+        self._until_ns.pop(device, None)
+
+    def is_over(self, device: bytes, now_ns: int) -> bool:
+        """May the peer be called again?"""
+        return self._until_ns.get(device, 0) <= now_ns
+
+    def next_end_s(self, now_ns: int) -> float | None:
+        """Seconds until the next pause ends; None if there is none."""
+        return min(
+            ((until_ns - now_ns) / 1e9 for until_ns in self._until_ns.values() if until_ns > now_ns),
+            default=None,
+        )
+
+    def get_waiting(self, now_ns: int) -> Sequence[bytes]:
+        """Who is left alone now, sorted."""
+        return sorted(device for device, until_ns in self._until_ns.items() if until_ns > now_ns)

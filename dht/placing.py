@@ -1,0 +1,118 @@
+"""Brings one chunk to one peer, and writes down how it went.
+
+A replica row is committed when the holder's receipt is verified. The release of a lease is signed together
+with it, so that the lease can be ended when the session, and with it the key, is gone (`dht.releasing`). A
+node that is killed between receipt and row asks again: the holder has the bytes, and takes the new lease.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dht import tables
+from dht.backoff import Backoffs
+from dht.bandwidth import Pace
+from dht.lease import sign_lease, sign_release
+from dht.plan import Target
+from dht.ports import OwnChunk, SpreadPorts
+from dht.preset import SpreadPreset
+from dht.replicas import is_counting, scan_replicas
+from dht.transfer import put_chunk
+from kernel.chunk_id import compute_chunk_id, compute_chunk_leaves
+from kernel.domains import Network
+from kernel.errors import LucidError, PeerFault, StoreDamaged, StoreError, Unavailable
+from kernel.ports import Put
+from kernel.signing import SigningKey
+from lucid.v1 import chunk_pb2
+
+MAX_TROUBLE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedChunk:
+    """A chunk in memory.
+
+    Attributes:
+        chunk: which one.
+        blob: its bytes, checked.
+        leaves: leaf hashes of the blob.
+        lease_key: of its session.
+    """
+
+    chunk: OwnChunk
+    blob: bytes
+    leaves: Sequence[bytes]
+    lease_key: SigningKey
+
+
+class Placer:
+    """Places chunks of one node."""
+
+    def __init__(
+        self, ports: SpreadPorts, network: Network, preset: SpreadPreset, backoffs: Backoffs, pace: Pace
+    ) -> None:
+        self._ports = ports
+        self._network = network
+        self._preset = preset
+        self._backoffs = backoffs
+        self._pace = pace
+
+    async def load(self, chunk: OwnChunk) -> LoadedChunk:
+        """Reads a chunk and checks it: what is damaged here is given to nobody.
+
+        Raises:
+            LucidError: it is missing or damaged, or the session has no key here.
+        """
+        if self._ports.blobs.size(chunk.chunk_id) != chunk.size_bytes:
+            raise StoreDamaged(f"chunk {chunk.index} is missing here")
+        blob = await self._ports.blobs.read(chunk.chunk_id)
+        leaves = await self._ports.offload.run(compute_chunk_leaves, blob)
+        if await self._ports.offload.run(compute_chunk_id, leaves, len(blob)) != chunk.chunk_id:
+            raise StoreDamaged(f"chunk {chunk.index} is damaged here")
+        return LoadedChunk(chunk, blob, leaves, await self._ports.recordings.lease_key(chunk.session_id))
+
+    async def place(self, loaded: LoadedChunk, target: Target) -> None:
+        """Makes or renews a replica. A peer that fails is left alone for a while, and the row says why."""
+        chunk, device, clock = loaded.chunk, target.holder.device, self._ports.clock
+        key = tables.replica_key(chunk.session_id, chunk.index, target.replica)
+        try:
+            row = await self._put(loaded, target)
+        except LucidError as error:
+            self._backoffs.on_failure(device, clock.monotonic_ns(), fault=isinstance(error, PeerFault))
+            row = self._describe_failure(chunk, target, error)
+        else:
+            self._backoffs.on_success(device)
+        try:
+            await self._ports.records.commit([Put(tables.REPLICAS, key, row.SerializeToString())])
+        except StoreError:  # this node's disk: tried again, as after a kill
+            self._backoffs.on_failure(device, clock.monotonic_ns())
+
+    async def _put(self, loaded: LoadedChunk, target: Target) -> chunk_pb2.Replica:
+        chunk, holder, key = loaded.chunk, target.holder.device, loaded.lease_key
+        peer = self._ports.peers.find(holder)
+        if peer is None:
+            raise Unavailable("the peer is not connected")
+        wall_ns = self._ports.clock.wall_ns()
+        lease = chunk_pb2.Lease(
+            chunk_id=chunk.chunk_id,
+            size_bytes=len(loaded.blob),
+            replica=target.replica,
+            holder=holder,
+            sequence=max(target.after + 1, wall_ns // 1_000_000),
+            until_s=wall_ns // 1_000_000_000 + int(self._preset.lease_s),
+        )
+        signed = sign_lease(key, self._network, lease)
+        release = sign_release(key, self._network, chunk.chunk_id, holder, lease.sequence)
+        receipt = await put_chunk(
+            peer, self._network, signed, loaded.blob, leaves=loaded.leaves, pace=self._pace
+        )
+        return chunk_pb2.Replica(holder=holder, lease=signed, receipt=receipt, release=release)
+
+    def _describe_failure(self, chunk: OwnChunk, target: Target, error: LucidError) -> chunk_pb2.Replica:
+        """The row after a peer was asked in vain. A lease that holds, holds on while its holder is silent."""
+        rows = scan_replicas(self._ports.records, chunk.session_id, chunk.index)
+        row = rows.get(target.replica, chunk_pb2.Replica())
+        if not row.HasField("receipt"):
+            return chunk_pb2.Replica(holder=target.holder.device, trouble=str(error)[:MAX_TROUBLE])
+        if is_counting(row, self._ports.clock.wall_ns() / 1e9) and not isinstance(error, Unavailable):
+            row.trouble = f"not renewed: {error}"[:MAX_TROUBLE]
+        return row

@@ -1,0 +1,332 @@
+"""An owner's node publishes its head: copies of all facts, an index over them, a head that leads to it.
+
+    1  new facts of each session → stretches; what is replaced is retired, in the same commit
+    2  index over all of it; the head's sequence and signature are durable
+    3  objects at peers, then the head at up to R + 2 peers, whose receipts are kept
+    4  once every keeper that was asked has acknowledged it, what was retired before it was made is released
+
+A head goes out when a session was opened, has ended, was adopted or was deleted, and every 30 s while
+sessions grow. Nothing here is waited for by a recording. A kill between any two steps costs nothing: the next
+round finds what is missing. The sequence is at least the Unix time: it rises even if the index was lost.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from dht import tables
+from dht.fact_copies import cut_stretches, encode_facts
+from dht.head_content import seal_content
+from dht.heads import sign_head, verify_head_receipt
+from dht.object_store import REPLICAS, MadeObject, ObjectStore, decode_stored, rank
+from dht.ports import Peer, Peers, Sessions
+from dht.transfer import blaming
+from kernel.domains import Network
+from kernel.errors import LucidError, NotFound, StoreError
+from kernel.ports import Clock, Delete, Entropy, Operation, Put, Records
+from kernel.signing import SigningKey
+from lucid.v1 import chunk_pb2, head_pb2, identity_pb2
+
+EVERY_S = 30.0
+HEAD_TTL_S = 365 * 86_400
+LEAST_GAP_S = 1.0
+KEEPERS = REPLICAS + 2
+
+
+@dataclass(frozen=True, slots=True)
+class HeadKeys:
+    """With what a node publishes.
+
+    Attributes:
+        network: where signatures hold.
+        device: signs heads.
+        grant: of the owner's locator for this device.
+        reader: X25519 seal key of the owner.
+    """
+
+    network: Network
+    device: SigningKey
+    grant: identity_pb2.Signed
+    reader: bytes
+
+    @property
+    def locator(self) -> bytes:
+        """Where the heads are found."""
+        return self.grant.public_key
+
+
+class HeadPublisher:
+    """Publishes the head of one node.
+
+    Attributes:
+        problem: why the newest head is not kept as it should be; empty if it is.
+    """
+
+    def __init__(
+        self,
+        keys: HeadKeys,
+        records: Records,
+        clock: Clock,
+        entropy: Entropy,
+        objects: ObjectStore,
+        peers: Peers,
+        sessions: Sessions,
+    ) -> None:
+        self._keys = keys
+        self._records = records
+        self._clock = clock
+        self._entropy = entropy
+        self._objects = objects
+        self._peers = peers
+        self._sessions = sessions
+        self._changed = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self.problem = ""
+
+    def on_change(self) -> None:
+        """Sessions came, ended or went: the next head goes out soon."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Publishes whenever there is something to publish, until it is cancelled."""
+        while True:
+            self._changed.clear()
+            with suppress(StoreError):  # a full disk: the next round tries again; `problem` tells of it
+                await self.publish()
+            await self._clock.sleep(LEAST_GAP_S)
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Until something has changed, a peer has come or gone, or 30 s are over."""
+        waits = [
+            asyncio.ensure_future(wait)
+            for wait in (self._changed.wait(), self._peers.wait_changed(), self._clock.sleep(EVERY_S))
+        ]
+        first = asyncio.get_running_loop().create_future()
+        for wait in waits:
+            wait.add_done_callback(lambda _: None if first.done() else first.set_result(None))
+        try:
+            await first
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    async def publish(self) -> bool:
+        """One round.
+
+        Returns:
+            True if the newest head tells of everything and all keepers that were asked acknowledged it.
+
+        Raises:
+            StoreError: nothing was lost; the next round goes on.
+        """
+        async with self._lock:
+            try:
+                return await self._publish()
+            except StoreError as error:
+                self.problem = f"no head could be made: {error}"
+                raise
+
+    async def _publish(self) -> bool:
+        self._objects.begin_round()
+        await self._copy_sessions()
+        retired = await self._list_retired()
+        head = await self._make_head()
+        await self._spread()
+        is_kept = await self._send(head)
+        if is_kept:
+            for key, stored in retired:
+                await self._objects.release(stored)
+                await self._objects.drop(stored)
+                await self._records.commit([Delete(tables.OBJECTS, key)])
+        self.problem = "" if is_kept else "the newest head is not kept by other nodes yet"
+        return is_kept
+
+    def list_stretches(self, session_id: bytes, count: int) -> list[chunk_pb2.ObjectRef]:
+        """Where copies of the first `count` facts of a session are; empty if they are nowhere yet."""
+        row = dict(self._scan_sessions()).get(session_id)
+        if row is None or _count_facts(row) != count:
+            return []
+        if any(not self._objects.count_replicas(stretch.stored) for stretch in row.stretches):
+            return []
+        return [stretch.stored.object for stretch in row.stretches]
+
+    async def needs(self, blob_id: bytes) -> bool:
+        """True if a blob is part of an object of this node."""
+        found: list[head_pb2.StoredObject] = [
+            stretch.stored for _, row in self._scan_sessions() for stretch in row.stretches
+        ]
+        found += [stored for _, stored in await self._list_retired()]
+        head = self._load_head()
+        if head is not None:
+            found.append(head.index)
+        return any(part.chunk_id == blob_id for stored in found for part in stored.object.parts)
+
+    # 1 --------------------------------------------------------------------------------------------------
+
+    async def _copy_sessions(self) -> None:
+        known = dict(self._scan_sessions())
+        listed = dict(self._sessions.list())
+        for session_id, row in known.items():
+            if session_id not in listed:
+                operations = [_retire(stretch.stored) for stretch in row.stretches]
+                await self._records.commit([*operations, Delete(tables.OBJECTS, _session_key(session_id))])
+        for session_id, count in listed.items():
+            row = known.get(session_id, head_pb2.PublishedSession())
+            with suppress(NotFound):  # deleted meanwhile
+                await self._copy_facts(session_id, count, row)
+
+    async def _copy_facts(self, session_id: bytes, count: int, row: head_pb2.PublishedSession) -> None:
+        """Brings the copies of one session up to date: whole stretches stay, all behind them is new."""
+        good = 0
+        for stretch in row.stretches:
+            if not self._objects.is_kept(stretch.stored):
+                break
+            good += 1
+        if good == len(row.stretches) and _count_facts(row) == count:
+            return
+        finished = min(good, max(len(row.stretches) - 1, 0))
+        old = list(row.stretches[finished:])
+        first = old[0].first_fact if old else 0
+        payloads = await self._sessions.read_facts(session_id, first, count)
+        if not payloads or (good == len(row.stretches) and first + len(payloads) == _count_facts(row)):
+            return  # what is behind is damaged, and cannot be copied
+        del row.stretches[finished:]
+        made: list[MadeObject] = []
+        for facts in cut_stretches(payloads):
+            content = encode_facts(facts)
+            made.append(self._objects.make(content))
+            row.stretches.add(
+                first_fact=first, facts=len(facts), size_bytes=len(content), stored=made[-1].row
+            )
+            first += len(facts)
+        operations = [_retire(stretch.stored) for stretch in old]
+        value = row.SerializeToString()
+        await self._records.commit([*operations, Put(tables.OBJECTS, _session_key(session_id), value)])
+        for one in made:
+            await self._objects.keep(one)
+
+    def _scan_sessions(self) -> list[tuple[bytes, head_pb2.PublishedSession]]:
+        found = self._records.scan(tables.OBJECTS, prefix=tables.SESSION_PREFIX, damaged=[])
+        return [(key[1:], head_pb2.PublishedSession.FromString(value)) for key, value in found]
+
+    # 2 --------------------------------------------------------------------------------------------------
+
+    async def _make_head(self) -> head_pb2.PublishedHead:
+        """The newest head; a new one if what is there is another than the last one tells."""
+        content = self._build_index()
+        index_hash = blake3(content).digest()
+        old = self._load_head()
+        if old is not None and old.index_hash == index_hash and self._is_usable(old):
+            return old
+        made = self._objects.make(content)
+        now_s = self._clock.wall_ns() // 10**9
+        sequence = max(now_s, _get_sequence(old) + 1)
+        head = chunk_pb2.Head(
+            locator=self._keys.locator,
+            device=self._keys.device.public_key,
+            sequence=sequence,
+            time_s=now_s,
+            expires_s=now_s + HEAD_TTL_S,
+        )
+        sealed = chunk_pb2.HeadContent(index=made.row.object, sessions=len(self._sessions.list()))
+        head.sealed = seal_content(sealed, head, self._keys.reader, self._entropy)
+        signed = sign_head(self._keys.device, self._keys.network, head)
+        row = head_pb2.PublishedHead(
+            entry=chunk_pb2.HeadEntry(head=signed, grant=self._keys.grant),
+            index=made.row,
+            index_hash=index_hash,
+        )
+        operations: list[Operation] = [] if old is None else [_retire(old.index)]
+        await self._records.commit(
+            [*operations, Put(tables.OBJECTS, tables.HEAD_KEY, row.SerializeToString())]
+        )
+        await self._objects.keep(made)
+        return row
+
+    def _build_index(self) -> bytes:
+        index = chunk_pb2.HeadIndex(deleted=self._sessions.deleted())
+        for session_id, row in self._scan_sessions():
+            references = [stretch.stored.object for stretch in row.stretches]
+            index.sessions.add(session_id=session_id, fact_count=_count_facts(row), facts=references)
+        for _, value in self._records.scan(tables.DEVICES, damaged=[]):
+            index.devices.append(identity_pb2.Signed.FromString(value))
+        return index.SerializeToString(deterministic=True)
+
+    def _is_usable(self, row: head_pb2.PublishedHead) -> bool:
+        """False if its index is gone here, or half of its life is over."""
+        head = chunk_pb2.Head.FromString(row.entry.head.payload)
+        half_s = head.time_s + HEAD_TTL_S // 2
+        return self._objects.is_kept(row.index) and self._clock.wall_ns() // 10**9 < half_s
+
+    def _load_head(self) -> head_pb2.PublishedHead | None:
+        value = self._records.get(tables.OBJECTS, tables.HEAD_KEY)
+        return None if value is None else head_pb2.PublishedHead.FromString(value)
+
+    async def _list_retired(self) -> list[tuple[bytes, head_pb2.StoredObject]]:
+        """What the next head will no longer lead to. Replaced indexes are retired by it: those come later."""
+        found = self._records.scan(tables.OBJECTS, prefix=tables.RETIRED_PREFIX, damaged=[])
+        return [(key, stored) for key, value in found if (stored := decode_stored(value)) is not None]
+
+    # 3 --------------------------------------------------------------------------------------------------
+
+    async def _spread(self) -> None:
+        for session_id, row in self._scan_sessions():
+            changed = False
+            for stretch in row.stretches:
+                if self._objects.is_due(stretch.stored):
+                    changed |= await self._objects.spread(stretch.stored)
+            if changed:
+                key = _session_key(session_id)
+                await self._records.commit([Put(tables.OBJECTS, key, row.SerializeToString())])
+        head = self._load_head()
+        if head is not None and self._objects.is_due(head.index) and await self._objects.spread(head.index):
+            await self._records.commit([Put(tables.OBJECTS, tables.HEAD_KEY, head.SerializeToString())])
+
+    async def _send(self, head: head_pb2.PublishedHead) -> bool:
+        """Leaves the head with its keepers; True if all that were asked have it, and at least one."""
+        head = self._load_head() or head
+        acknowledged = {receipt.public_key for receipt in head.receipts}
+        sent_all = True
+        for peer in self._choose_keepers():
+            if peer.identity.device in acknowledged:
+                continue
+            try:
+                response = await peer.put_head(chunk_pb2.PutHeadRequest(entry=head.entry))
+                with blaming(peer):
+                    verify_head_receipt(
+                        response.receipt, self._keys.network, head.entry.head, peer.identity.device
+                    )
+            except LucidError:
+                sent_all = False
+                continue
+            head.receipts.append(response.receipt)
+            await self._records.commit([Put(tables.OBJECTS, tables.HEAD_KEY, head.SerializeToString())])
+        return sent_all and bool(head.receipts)
+
+    def _choose_keepers(self) -> Sequence[Peer]:
+        """Always the same ones first: so old heads are replaced where they are."""
+        ranked = sorted(self._peers.known(), key=lambda peer: rank(self._keys.locator, peer.device))
+        connected = [peer for identity in ranked if (peer := self._peers.find(identity.device)) is not None]
+        return connected[:KEEPERS]
+
+
+def _count_facts(row: head_pb2.PublishedSession) -> int:
+    return sum(stretch.facts for stretch in row.stretches)
+
+
+def _get_sequence(row: head_pb2.PublishedHead | None) -> int:
+    return chunk_pb2.Head.FromString(row.entry.head.payload).sequence if row is not None else 0
+
+
+def _session_key(session_id: bytes) -> bytes:
+    return tables.SESSION_PREFIX + session_id
+
+
+def _retire(stored: head_pb2.StoredObject) -> Operation:
+    key = tables.RETIRED_PREFIX + stored.object.parts[0].chunk_id
+    return Put(tables.OBJECTS, key, stored.SerializeToString())

@@ -1,0 +1,220 @@
+"""The second part of the demo: five nodes keep each other's recordings; machines are lost, bytes are not."""
+
+import json
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.demo_stage import MIB, Seat, Stage, Typist, check, flip_bit, is_same, make_file, say, show
+from simnet.control import call
+from simnet.launch import running_cluster
+from simnet.layout import Layout, NodeEntry, read_cluster
+
+NODES = 5
+REPLICAS = 3
+OWNER = 0
+PATIENCE_S = 120
+# An owner waits a day before it gives a silent holder up; the demo cannot.
+SETTINGS = ["--repair-after", "3s"]
+
+
+@dataclass
+class Network:
+    """The cluster, its owner's command line, and what was recorded.
+
+    Attributes:
+        terminal: session ID of the terminal session.
+        file: session ID of the file.
+        text: what the terminal session shows, for comparison.
+    """
+
+    stage: Stage
+    layout: Layout
+    owner: Seat
+    terminal: str = ""
+    file: str = ""
+    text: str = ""
+
+    @property
+    def source(self) -> Path:
+        return self.stage.folder / "shared.bin"
+
+    @property
+    def nodes(self) -> list[NodeEntry]:
+        return read_cluster(self.layout)
+
+    def get_index(self, peer_id: str) -> int:
+        return [node.id for node in self.nodes].index(peer_id)
+
+    def get_holders(self, session_id: str) -> list[int]:
+        """Nodes that keep chunks of a session, by number."""
+        replicas = self.owner.run_json("replicas", session_id, quiet=True)["replicas"]
+        return sorted({self.get_index(one["peer_id"]) for one in replicas if one["held"]})
+
+
+def tell_network(stage: Stage, file_mib: int) -> None:
+    """Tells the second part."""
+    say(f"7. {NODES} nodes meet")
+    begin = time.monotonic()
+    with running_cluster(stage.folder / "net", NODES, SETTINGS) as layout:
+        network = Network(stage, layout, Seat(stage, layout.home(OWNER).root))
+        show(f"{NODES} processes run, each knows the {NODES - 1} others ({time.monotonic() - begin:.0f} s)")
+        print(network.owner.run("peers"))
+        record_terminal(network)
+        record_file(network, file_mib)
+        bundle = make_bundle(network)
+        lose_holder(network)
+        flip_replica(network)
+        lose_owner(network)
+        check_bundle(network, bundle)
+
+
+def record_terminal(network: Network) -> None:
+    say(f"8. A terminal session is recorded; {REPLICAS} other nodes keep what it shows, sealed")
+    owner = network.owner
+    words = owner.command("session", "record", "--name", "shared shell", "--", "/bin/sh", "-i")
+    typist = Typist(words)
+    typist.watch(b"demo$ ")
+    typist.type("echo this outlives the machine; exit 7")
+    check("the shell's own exit status (7) is returned", typist.end() == 7)
+    network.terminal = owner.find("shared shell")["session_id"]
+    network.text = owner.run("session", "get", network.terminal, "-")
+    check("recorded: “this outlives the machine”", "this outlives the machine" in network.text)
+    wait_for_replicas(network, network.terminal)
+
+
+def record_file(network: Network, file_mib: int) -> None:
+    say(f"9. A file of {file_mib} MiB is recorded; its chunks spread while it is read")
+    make_file(network.source, file_mib)
+    begin = time.monotonic()
+    words = ("session", "record", "--name", "shared file", "--require-replicas", str(network.source))
+    done = network.owner.run_json(*words)
+    seconds = time.monotonic() - begin
+    network.file = done["session_id"]
+    check(f"{REPLICAS} replicas are acknowledged by their holders", done["replicas"] >= REPLICAS)
+    rate = f"{file_mib * MIB / seconds / 1e6:.0f} MB/s"
+    network.stage.figures.append((f"recorded, with {REPLICAS} replicas on other nodes", rate))
+    show_holders(network)
+
+
+def show_holders(network: Network) -> None:
+    for index in network.get_holders(network.file):
+        show(f"n{index} holds {count_bytes(network, index) >> 20} MiB that it cannot read")
+
+
+def count_bytes(network: Network, index: int) -> int:
+    blobs = network.layout.home(index).store / "blobs"
+    return sum(blob.stat().st_size for blob in blobs.glob("??/*"))
+
+
+def wait_for_replicas(network: Network, session_id: str, without: int | None = None) -> None:
+    """Waits until a session has all its replicas, none of them on a node that is gone."""
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        state = network.owner.run_json("replicas", session_id, quiet=True)
+        if state["pending"] == 0 and without not in network.get_holders(session_id):
+            return
+        if time.monotonic() > end:
+            check(f"all replicas are there after {PATIENCE_S} s: {json.dumps(state)[:300]}", False)
+        time.sleep(0.2)
+
+
+def make_bundle(network: Network) -> Path:
+    say("10. A proof for others: one file, to be checked without the network")
+    bundle = network.stage.folder / "proof.bundle"
+    network.owner.run(
+        "session", "prove", network.file, "--out", str(bundle), "--chunk", "0", "--range", "0:4096"
+    )
+    show(f"{bundle.stat().st_size} bytes")
+    return bundle
+
+
+def lose_holder(network: Network) -> None:
+    holder = network.get_holders(network.file)[0]
+    say(f"11. The holder n{holder} burns down: process killed, disk deleted")
+    call(network.layout, "kill", holder)
+    shutil.rmtree(network.layout.home(holder).root)
+    begin = time.monotonic()
+    drop_local_blob(network)
+    back = network.stage.folder / "back.bin"
+    network.owner.run("session", "get", network.file, str(back))
+    check(
+        "a chunk that the owner lost too comes from another holder; the file is identical",
+        is_same(network.source, back),
+    )
+    back.unlink()
+    wait_for_replicas(network, network.file, without=holder)
+    wait_for_replicas(network, network.terminal, without=holder)
+    seconds = time.monotonic() - begin
+    check(f"{REPLICAS} replicas again, all of them on living nodes", True)
+    network.stage.figures.append(("replicas of a lost holder made again after", f"{seconds:.0f} s"))
+    show_holders(network)
+
+
+def drop_local_blob(network: Network) -> None:
+    """Deletes one of the owner's own chunks behind its back."""
+    blobs = (network.owner.home / "store" / "blobs").glob("??/*")
+    max(blobs, key=lambda blob: blob.stat().st_size).unlink()
+
+
+def flip_replica(network: Network) -> None:
+    holder = network.get_holders(network.file)[-1]
+    say(f"12. Somebody changes one bit on n{holder}'s disk")
+    blobs = (network.layout.home(holder).store / "blobs").glob("??/*")
+    blob = max(blobs, key=lambda path: path.stat().st_size)
+    flip_bit(blob)
+    audit = network.owner.run_json(
+        "session", "verify", network.file, "--remote", "--percent", "100", expect=3
+    )
+    check("an audit catches it, with exit status 3", not audit["valid"])
+    for finding in audit["findings"][:3]:
+        show(finding["what"])
+
+
+def lose_owner(network: Network) -> None:
+    say("13. The owner's machine burns down, too; 24 words are left")
+    call(network.layout, "kill", OWNER)
+    shutil.rmtree(network.owner.home)
+    show(" ".join(network.layout.words(OWNER).read_text().split()[:4]) + " …")
+    begin = time.monotonic()
+    restore(network)
+    names = {one["name"]: one for one in network.owner.run_json("session", "list")["sessions"]}
+    check("both sessions are listed again", {"shared shell", "shared file"} <= set(names))
+    back = network.stage.folder / "restored.bin"
+    network.owner.run("session", "get", network.file, str(back))
+    check("the file is identical, byte by byte", is_same(network.source, back))
+    seconds = time.monotonic() - begin
+    rate = f"{network.source.stat().st_size / seconds / 1e6:.0f} MB/s"
+    network.stage.figures.append(("from an empty disk to the whole file", f"{seconds:.0f} s ({rate})"))
+    text = network.owner.run("session", "get", network.terminal, "-")
+    check("so is the terminal session", text == network.text)
+    check("it verifies", network.owner.run_json("session", "verify", network.terminal)["valid"])
+    words = network.owner.command("session", "play", network.terminal, "--speed", "10", "--idle-limit", "1")
+    subprocess.run(words, stdin=subprocess.DEVNULL, check=True)
+    print(flush=True)
+
+
+def restore(network: Network) -> None:
+    """A new device from the words; it asks the nodes that are left."""
+    peers = [word for node in network.nodes if node.pid is not None for word in ("--peer", node.multiaddr)]
+    files = [
+        "--phrase-file",
+        str(network.layout.words(OWNER)),
+        "--passphrase-file",
+        str(network.layout.passphrase),
+    ]
+    network.owner.run("restore", *files, *peers)
+    call(network.layout, "start", OWNER)
+
+
+def check_bundle(network: Network, bundle: Path) -> None:
+    say("14. The proof is checked: offline, by somebody who has only the file")
+    witnesses = [word for node in network.nodes[1:] for word in ("--witness", node.id)]
+    words = ("verify", "bundle", str(bundle), *witnesses)
+    print(network.owner.run(*words, "--recording", str(network.source)))
+    check("it holds, and the chunk that it shows stands in the file", True)
+    flip_bit(bundle)
+    network.owner.run(*words, expect=3)
+    check("with one bit changed it does not hold", True)

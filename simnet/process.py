@@ -1,0 +1,77 @@
+"""A process that does not outlive its supervisor, and that is signalled only while it is itself.
+
+Each leads a session and process group of its own: Ctrl-C in the supervisor's terminal reaches the supervisor
+alone, which ends its children in order. A pidfd tells of the end; the process is reaped after its group was
+killed, so no signal of ours can reach a process that was given the same number later.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from typing import IO
+
+from simnet.child import make_command
+
+
+class Child:
+    """A running process, and its exit status once it has ended. Made on a running event loop.
+
+    Attributes:
+        pid: its process ID.
+        ended: set when it has ended and is reaped.
+        returncode: its exit status, negative for a signal; None while it runs.
+    """
+
+    def __init__(self, program: list[str], environment: dict[str, str], output: IO[bytes], errors: IO[bytes]):
+        self._process = subprocess.Popen(
+            make_command(program),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            env=environment,
+            start_new_session=True,
+        )
+        self.pid = self._process.pid
+        self.ended = asyncio.Event()
+        self.returncode: int | None = None
+        self._descriptor = os.pidfd_open(self.pid)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._descriptor, self._on_end)
+
+    def _on_end(self) -> None:
+        self._loop.remove_reader(self._descriptor)
+        os.close(self._descriptor)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.returncode = self._process.wait()
+        self.ended.set()
+
+    def terminate(self) -> None:
+        """Asks it to end."""
+        if not self.ended.is_set():
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """Kills it and all of its group, at once."""
+        if not self.ended.is_set():
+            os.killpg(self.pid, signal.SIGKILL)
+
+    async def stop(self, grace_s: float) -> None:
+        """Asks it to end, and kills it if it has not after `grace_s`."""
+        self.terminate()
+        try:
+            async with asyncio.timeout(grace_s):
+                await self.ended.wait()
+        except TimeoutError:
+            self.kill()
+            await self.ended.wait()
+
+
+def describe_end(returncode: int) -> str:
+    """How a process ended, in words."""
+    if returncode < 0:
+        known = {number.value: number.name for number in signal.Signals}
+        return f"killed by {known.get(-returncode, f'signal {-returncode}')}"
+    return f"ended with status {returncode}"

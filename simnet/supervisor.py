@@ -1,0 +1,224 @@
+"""The supervisor: starts the nodes of a cluster, takes commands, and leaves nothing behind.
+
+Order of `up`: directory checked and locked → homes made → ports reserved → all daemons started, each with
+the addresses of all others → all serve and are connected → `cluster.json` → commands until a signal or
+`down`. Whatever goes wrong on the way ends every process that was started. If the supervisor itself is
+killed, the kernel kills the daemons (`simnet/child.py`).
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
+from typing import Any
+
+from kernel.errors import Conflict, UsageError
+from node.home import lock_holder
+from simnet.addresses import reserve_address
+from simnet.control import start_control
+from simnet.homes import ensure_home, prepare_passphrase
+from simnet.layout import Layout, NodeEntry, check_layout, lock_layout, write_cluster
+from simnet.node import POLL_S, SimNode
+from simnet.process import Child
+
+READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_PER_NODE_S = 6.0
+RELEASE_TIMEOUT_S = 10.0
+INITS_AT_ONCE = 2
+UMASK = 0o077
+
+Report = Callable[[str, bool], None]
+"""Is told what is being done, and whether the line is worth keeping."""
+OnReady = Callable[[list[NodeEntry]], None]
+"""Is told the nodes when all are healthy."""
+
+
+def run_cluster(
+    layout: Layout, count: int, options: list[str], *, pid: int | None, report: Report, on_ready: OnReady
+) -> None:
+    """Runs a cluster until a signal or `down` ends it.
+
+    Args:
+        layout: where.
+        count: of nodes.
+        options: more options of `lucid-node run`, for every node.
+        pid: of a process with which the cluster ends; None: of none.
+        report: see `Report`.
+        on_ready: see `OnReady`.
+
+    Raises:
+        LucidError: it could not be brought up; nothing of it runs.
+    """
+    check_layout(layout, count)
+    os.umask(UMASK)
+    layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with lock_layout(layout):
+        asyncio.run(Supervisor(layout, count, options, report).run(pid, on_ready))
+
+
+class Supervisor:
+    """All nodes of a cluster."""
+
+    def __init__(self, layout: Layout, count: int, options: list[str], report: Report) -> None:
+        self._layout = layout
+        self._count = count
+        self._options = options
+        self._report = report
+        self._nodes: list[SimNode] = []
+        self._watches: set[asyncio.Future[None]] = set()
+        self._is_up = False
+        self._ending = asyncio.Event()
+
+    async def run(self, pid: int | None, on_ready: OnReady) -> None:
+        """See `run_cluster`; whoever calls holds the directory's lock."""
+        self._layout.cluster.unlink(missing_ok=True)
+        main = asyncio.ensure_future(self._serve(on_ready))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup(1)
+                loop.add_signal_handler(number, self._on_signal, main)
+        if pid is not None:
+            self._end_with(pid, main)
+        try:
+            await main
+        except asyncio.CancelledError:
+            pass  # a signal: the cluster is to end
+        finally:
+            self._ending.set()
+            self._layout.cluster.unlink(missing_ok=True)
+            self._report("stopping", False)
+            await asyncio.gather(*(node.stop() for node in self._nodes))
+            self._layout.socket.unlink(missing_ok=True)
+
+    def _on_signal(self, main: "asyncio.Future[None]") -> None:
+        if self._ending.is_set():  # the second one: at once
+            for node in self._nodes:
+                if node.child is not None:
+                    node.child.kill()
+        self._ending.set()
+        main.cancel()
+
+    def _end_with(self, pid: int, main: "asyncio.Future[None]") -> None:
+        """Ends the cluster when a process ends, as a signal would."""
+        loop = asyncio.get_running_loop()
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self._on_signal(main)
+            return
+
+        def on_end() -> None:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+            self._on_signal(main)
+
+        loop.add_reader(descriptor, on_end)
+
+    async def _serve(self, on_ready: OnReady) -> None:
+        await self._prepare()
+        for node in self._nodes:
+            self._start(node)
+        await self._wait_all_ready()
+        server = await start_control(self._layout, self._handle)
+        try:
+            self._is_up = True
+            self._write()
+            on_ready([node.describe() for node in self._nodes])
+            await self._ending.wait()
+        finally:
+            server.close()
+
+    async def _prepare(self) -> None:
+        """Homes, and addresses."""
+        prepare_passphrase(self._layout)
+        limit = asyncio.Semaphore(INITS_AT_ONCE)
+
+        async def prepare(index: int) -> None:
+            async with limit:
+                await ensure_home(self._layout, index)
+                await self._wait_released(index)
+
+        await self._track("homes are made", [prepare(index) for index in range(self._count)])
+        self._nodes = [SimNode(self._layout, index, reserve_address()) for index in range(self._count)]
+
+    async def _wait_released(self, index: int) -> None:
+        """Waits for what a killed supervisor left: the kernel needs a moment to end it.
+
+        Raises:
+            Conflict: a daemon that is not ours uses the home.
+        """
+        home = self._layout.home(index)
+        deadline = monotonic() + RELEASE_TIMEOUT_S
+        while (holder := lock_holder(home)) is not None:
+            if monotonic() > deadline:
+                raise Conflict(f"process {holder} uses the home {home.root}", hint=f"End it: kill {holder}")
+            await asyncio.sleep(POLL_S)
+
+    async def _wait_all_ready(self) -> None:
+        timeout_s = READY_TIMEOUT_S + READY_TIMEOUT_PER_NODE_S * self._count
+        waits = [node.wait_ready(self._count - 1, timeout_s) for node in self._nodes]
+        await self._track("nodes are healthy", waits)
+
+    async def _track(self, what: str, steps: "Sequence[Awaitable[None]]") -> None:
+        """Does all steps side by side; tells how many are done. The first error ends the others."""
+        done = 0
+
+        async def follow(step: Awaitable[None]) -> None:
+            nonlocal done
+            await step
+            done += 1
+            self._report(f"{done} of {len(steps)} {what}", False)
+
+        tasks = [asyncio.ensure_future(follow(step)) for step in steps]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def _start(self, node: SimNode) -> None:
+        others = [other.address.multiaddr for other in self._nodes if other is not node]
+        child = node.start(others, self._options)
+        watch = asyncio.ensure_future(self._watch(node, child))
+        self._watches.add(watch)
+        watch.add_done_callback(self._watches.discard)
+
+    async def _watch(self, node: SimNode, child: Child) -> None:
+        """Tells of a daemon that ended."""
+        await child.ended.wait()
+        if self._is_up and not self._ending.is_set():
+            self._report(f"{node.name} {node.state}", True)
+            self._write()
+
+    def _write(self) -> None:
+        if self._is_up and not self._ending.is_set():
+            write_cluster(self._layout, [node.describe() for node in self._nodes])
+
+    async def _handle(self, command: str, index: int) -> Any:
+        """Carries out a command of `simnet.control`."""
+        match command:
+            case "status":
+                return [node.state for node in self._nodes]
+            case "down":
+                self._ending.set()
+                return None
+            case "kill" | "start":
+                node = self._get_node(index)
+            case _:
+                raise UsageError(f'there is no command "{command}"')
+        if command == "kill":
+            await node.kill()
+        else:
+            self._start(node)
+            running = [other for other in self._nodes if other.is_running]
+            await asyncio.gather(*(one.wait_ready(len(running) - 1, READY_TIMEOUT_S) for one in running))
+        self._write()
+        return None
+
+    def _get_node(self, index: int) -> SimNode:
+        if not 0 <= index < len(self._nodes):
+            raise UsageError(
+                f"there is no node {index}", hint=f"This cluster has the nodes 0 to {len(self._nodes) - 1}."
+            )
+        return self._nodes[index]

@@ -1,0 +1,183 @@
+"""Heads: what a keeper accepts and gives."""
+
+import pytest
+
+from dht.head_keeper import MAX_DEVICES, MAX_RESPONSE_BYTES, HeadKeeper
+from dht.heads import (
+    MAX_HEAD_S,
+    MAX_SEALED_BYTES,
+    sign_head_grant,
+    verify_head_entry,
+    verify_head_receipt,
+)
+from kernel.domains import Domain
+from kernel.errors import Conflict, InvalidRecord, Reason, StoreFull
+from lucid.v1 import chunk_pb2
+from tests.unit.dht.heads import LOCATOR, make_entry
+from tests.unit.dht.holder import DAY_S, NETWORK, Holder, make_identity, make_key
+
+
+@pytest.fixture
+async def holder() -> Holder:
+    return await Holder().boot()
+
+
+async def put(holder: Holder, entry: chunk_pb2.HeadEntry, caller: str = "owner") -> chunk_pb2.PutHeadResponse:
+    return await holder.peer(caller).put_head(chunk_pb2.PutHeadRequest(entry=entry))
+
+
+async def get(holder: Holder) -> list[chunk_pb2.HeadEntry]:
+    response = await holder.peer("stranger").get_head(chunk_pb2.GetHeadRequest(locator=LOCATOR.public_key))
+    return list(response.entries)
+
+
+def reason_of(entry: chunk_pb2.HeadEntry, now_s: int = 0, locator: bytes | None = None) -> Reason:
+    with pytest.raises(InvalidRecord) as caught:
+        verify_head_entry(entry, NETWORK, locator=locator, now_s=now_s)
+    return caught.value.reason
+
+
+async def test_the_newest_head_of_each_device_is_kept(holder: Holder) -> None:
+    other = make_entry(holder.now_s + 5, 7, device=make_key("second device"))
+    for entry in (make_entry(holder.now_s, 1), make_entry(holder.now_s, 2), other):
+        response = await put(holder, entry)
+        receipt = verify_head_receipt(response.receipt, NETWORK, entry.head, holder.identity.device)
+        assert receipt.stored_ns == holder.clock.wall_ns()
+    assert await get(holder) == [other, make_entry(holder.now_s, 2)]
+    await holder.boot()
+    assert await get(holder) == [other, make_entry(holder.now_s, 2)]
+
+
+async def test_a_head_rolled_back_is_refused(holder: Holder) -> None:
+    newest = make_entry(holder.now_s, 5)
+    first = await put(holder, newest)
+    with pytest.raises(Conflict):
+        await put(holder, make_entry(holder.now_s, 4))
+    with pytest.raises(InvalidRecord) as caught:
+        await put(holder, make_entry(holder.now_s, 5, sealed=b"another"))
+    assert caught.value.reason is Reason.NOT_CONSISTENT
+    await holder.clock.advance(10)
+    assert await put(holder, newest) == first
+    await holder.boot()
+    with pytest.raises(Conflict):
+        await put(holder, make_entry(holder.now_s, 4))
+
+
+def test_grants_and_heads_of_others_are_refused() -> None:
+    device, other = make_key("device"), make_key("another")
+    now_s = 1_790_000_000
+    entry = make_entry(now_s)
+    assert verify_head_entry(entry, NETWORK, locator=LOCATOR.public_key, now_s=now_s).sequence == 1
+    assert reason_of(entry, now_s, other.public_key) is Reason.WRONG_SIGNER
+    wrong_locator = make_entry(now_s)
+    wrong_locator.grant.CopyFrom(sign_head_grant(other, NETWORK, device.public_key))
+    assert reason_of(wrong_locator, now_s) is Reason.WRONG_SIGNER
+    claimed = chunk_pb2.HeadGrant(locator=LOCATOR.public_key, device=other.public_key)
+    forged = make_entry(now_s, device=other)
+    forged.grant.CopyFrom(other.sign(Domain.HEAD_GRANT, NETWORK, claimed.SerializeToString()))
+    assert reason_of(forged, now_s) is Reason.WRONG_SIGNER
+    wrong_device = make_entry(now_s, device=other)
+    wrong_device.grant.CopyFrom(sign_head_grant(LOCATOR, NETWORK, device.public_key))
+    assert reason_of(wrong_device, now_s) is Reason.WRONG_SIGNER
+    broken = make_entry(now_s)
+    broken.head.signature = bytes(64)
+    assert reason_of(broken, now_s) is Reason.BAD_SIGNATURE
+    for entry in (chunk_pb2.HeadEntry(), chunk_pb2.HeadEntry(head=broken.head)):
+        assert reason_of(entry, now_s) is Reason.MALFORMED
+
+
+def sign_unchecked(**changes: object) -> chunk_pb2.HeadEntry:
+    device = make_key("device")
+    entry = make_entry(1000)
+    head = chunk_pb2.Head.FromString(entry.head.payload)
+    for name, value in changes.items():
+        setattr(head, name, value)
+    entry.head.CopyFrom(device.sign(Domain.HEAD, NETWORK, head.SerializeToString()))
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"sequence": 0}, Reason.MALFORMED),
+        ({"locator": b"l"}, Reason.MALFORMED),
+        ({"device": b""}, Reason.MALFORMED),
+        ({"locator": b"l" * 32}, Reason.WRONG_SIGNER),
+        ({"device": b"d" * 32}, Reason.WRONG_SIGNER),
+        ({"sealed": bytes(MAX_SEALED_BYTES + 1)}, Reason.TOO_LARGE),
+        ({"sealed": bytes(1 << 20)}, Reason.TOO_LARGE),
+        ({"expires_s": 1000}, Reason.EXPIRED),
+        ({"expires_s": 1001 + MAX_HEAD_S}, Reason.EXPIRED),
+    ],
+)
+def test_heads_that_break_a_rule_are_refused(changes: dict[str, object], reason: Reason) -> None:
+    assert reason_of(sign_unchecked(**changes), 1000) is reason
+
+
+def test_who_restores_may_look_at_an_expired_head() -> None:
+    assert verify_head_entry(make_entry(1000), NETWORK, now_s=None).time_s == 1000
+
+
+def test_a_receipt_is_for_one_head_by_one_keeper() -> None:
+    from dht.heads import sign_head_receipt
+
+    keeper, head = make_key("keeper"), make_entry(1000).head
+    receipt = sign_head_receipt(keeper, NETWORK, head, 5)
+    for signed, key in ((make_entry(1000, 2).head, keeper.public_key), (head, make_key("x").public_key)):
+        with pytest.raises(InvalidRecord):
+            verify_head_receipt(receipt, NETWORK, signed, key)
+
+
+async def test_devices_and_bytes_are_bounded(holder: Holder) -> None:
+    for number in range(MAX_DEVICES):
+        device = make_key(f"device {number}")
+        entry = make_entry(holder.now_s + number, device=device, sealed=bytes(MAX_SEALED_BYTES))
+        await put(holder, entry)
+    with pytest.raises(Conflict):
+        await put(holder, make_entry(holder.now_s, device=make_key("one more")))
+    entries = await get(holder)
+    assert 10 < len(entries) < MAX_DEVICES
+    assert chunk_pb2.GetHeadResponse(entries=entries).ByteSize() <= MAX_RESPONSE_BYTES
+    times = [chunk_pb2.Head.FromString(entry.head.payload).time_s for entry in entries]
+    assert times[0] == holder.now_s + MAX_DEVICES - 1
+    with pytest.raises(InvalidRecord):
+        await holder.peer().get_head(chunk_pb2.GetHeadRequest(locator=b"short"))
+
+
+async def test_an_owner_has_a_quota_of_heads(holder: Holder) -> None:
+    keeper = HeadKeeper(holder.ports, NETWORK, holder.key, owner_bytes=2500)
+    await keeper.start()
+    caller = make_identity("owner")[0]
+
+    async def put_one(locator: str, sequence: int = 1) -> None:
+        entry = make_entry(holder.now_s, sequence, locator=make_key(locator), sealed=bytes(1500))
+        await keeper.put_head(caller, chunk_pb2.PutHeadRequest(entry=entry))
+
+    await put_one("first")
+    await put_one("first", 2)
+    with pytest.raises(StoreFull):
+        await put_one("second")
+    await keeper.put_head(make_identity("other")[0], chunk_pb2.PutHeadRequest(entry=make_entry(holder.now_s)))
+
+
+async def test_expired_heads_go(holder: Holder) -> None:
+    await put(holder, make_entry(holder.now_s, days=1))
+    stays = make_entry(holder.now_s, days=3, device=make_key("second device"))
+    await put(holder, stays)
+    now_s = holder.now_s + 2 * DAY_S
+    await holder.heads.sweep(now_s)
+    assert await get(holder) == [stays]
+    await holder.boot()
+    assert await get(holder) == [stays]
+    await holder.heads.sweep(now_s + DAY_S)
+    assert holder.ports.journal.streams("heads/") == []
+
+
+async def test_a_long_stream_begins_again(holder: Holder) -> None:
+    for sequence in range(1, 90):
+        await put(holder, make_entry(holder.now_s, sequence, sealed=bytes(MAX_SEALED_BYTES)))
+    stream = holder.ports.journal.streams("heads/")[0]
+    assert holder.ports.journal.size(stream) < 5 << 20
+    holder.records.flip("heads", next(key for key, _ in holder.records.scan("heads")), 5)
+    await holder.boot()
+    assert [chunk_pb2.Head.FromString(entry.head.payload).sequence for entry in await get(holder)] == [89]
