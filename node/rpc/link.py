@@ -113,9 +113,7 @@ class Link:
                     self.latency_ns = await peer.ping()
                     await self._ports.on_seen(identity.device)
         finally:
-            watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watching
+            await _end(watching)
             await channel.close()
 
     async def _watch(self, channel: grpc.aio.Channel) -> None:
@@ -143,6 +141,7 @@ class Link:
         try:
             yield
         finally:
+            peer.disconnect()
             self.peer, self.trouble = None, self.trouble or "the connection was lost"
             self._ports.on_changed(self)
 
@@ -162,7 +161,11 @@ class Link:
         try:
             await self._wake.wait()
         finally:
-            sleeping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sleeping
+            await _end(sleeping)
             self._wake.clear()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancels a task and waits for its end; a cancellation of the caller meanwhile is not lost."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -53,14 +53,14 @@ class ShiftedClock(SystemClock):
 
 
 def make_keys(
-    number: int, *roles: "identity_pb2.Role.ValueType", owner: int | None = None, sequence: int = 1
+    number: int, *roles: "identity_pb2.Role.ValueType", owner: int | None = None, grants_sequence: int = 1
 ) -> PeerKeys:
-    """Keys of node `number`; its owner's grant list, with this sequence, names no other device."""
+    """Keys of node `number`; its owner's grant list, with this sequence number, names no other device."""
     owner_keys = OwnerKeys.from_root(bytes([100 + number if owner is None else owner]) * 32)
     device = DeviceKeys.from_root(bytes([number]) * 32)
     grant = Grant(device=device.identity.public_key, roles=roles or (ROLE_RECORD, ROLE_READ, ROLE_WORK))
     seal = compute_x25519_public(owner_keys.seal(0))
-    return PeerKeys(DEV, device, sign_grant_list(owner_keys.identity, DEV, sequence, [grant], 0, seal))
+    return PeerKeys(DEV, device, sign_grant_list(owner_keys.identity, DEV, grants_sequence, [grant], 0, seal))
 
 
 @dataclass

@@ -29,7 +29,8 @@ class Client:
 
     async def hello(self, **changes: Any) -> node_pb2.HelloResponse:
         fields = {"record": self._presenter.get_record(), "nonce": self.nonce} | changes
-        return await self._call(self._stub.Hello, node_pb2.HelloRequest(**fields))
+        answer: node_pb2.HelloResponse = await self._call(self._stub.Hello, node_pb2.HelloRequest(**fields))
+        return answer
 
     def prove(self, hello: node_pb2.HelloResponse, dialled: str | None = None, version: int = 1) -> Signed:
         keys = self._presenter.keys
@@ -39,7 +40,9 @@ class Client:
         return sign_proof(identity, keys.network, shake, HANDSHAKE_ROLE_CLIENT, dialled)
 
     async def authenticate(self, proof: Signed) -> node_pb2.AuthenticateResponse:
-        return await self._call(self._stub.Authenticate, node_pb2.AuthenticateRequest(proof=proof))
+        request = node_pb2.AuthenticateRequest(proof=proof)
+        answer: node_pb2.AuthenticateResponse = await self._call(self._stub.Authenticate, request)
+        return answer
 
     async def _call(self, method: Any, request: Any) -> Any:
         try:
@@ -138,7 +141,7 @@ async def test_a_retired_device_cannot_show_its_old_grants(
 ) -> None:
     server, _ = meet
     retired = await make_meeting(8, keys=keys_of(8, owner=50), run=False)
-    newest = await make_meeting(9, keys=keys_of(9, owner=50, sequence=2), run=False)
+    newest = await make_meeting(9, keys=keys_of(9, owner=50, grants_sequence=2), run=False)
     fresh = Client(open_channel(server), newest, server)
     await Client(open_channel(server), retired, server).hello()
     await fresh.authenticate(fresh.prove(await fresh.hello()))
