@@ -11,6 +11,7 @@ set -eu
 cd "$(dirname "$0")/.."
 profile=${1:?usage: scripts/setup.sh runtime|dev|bench}
 python=${PYTHON:-python3}
+grpcurl=github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -56,6 +57,8 @@ case $profile in
     # The tests let other programs judge what we write: units, and terminal recordings.
     command -v systemd-analyze >/dev/null || need systemd
     command -v asciinema >/dev/null || need asciinema
+    # grpcurl, which calls our servers, is built from its pinned source; old compilers fetch the one it needs.
+    command -v go >/dev/null || need golang-go
     ;;
   bench)
     extra=
@@ -83,4 +86,8 @@ pip() { .venv/bin/python -m pip --quiet --disable-pip-version-check --no-input "
 # Sources are built with the pinned setuptools, not with whatever is newest today.
 pip install --constraint constraints.txt setuptools wheel
 pip install --constraint constraints.txt --no-build-isolation --use-pep517 --editable ".$extra"
+if [ -n "$extra" ]; then
+  say "installing the pinned grpcurl"
+  GOBIN=$PWD/.cache/bin go install "$grpcurl"
+fi
 if [ -n "$extra" ]; then printf '%s\n' "$key" >.venv/setup-dev; else printf '%s\n' "$key" >.venv/setup-runtime; fi

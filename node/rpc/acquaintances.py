@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from dht.ports import PeerIdentity
 from dht.tables import PEERS
 from kernel.domains import Network
-from kernel.errors import InvalidRecord
+from kernel.errors import InvalidRecord, Reason
 from kernel.grants import is_newer
 from kernel.multiaddr import Multiaddr, parse_multiaddr
 from kernel.peer_card import check_granted
@@ -64,7 +64,7 @@ class Acquaintances:
         damaged: list[bytes] = []
         for key, value in self._records.scan(PEERS, damaged=damaged):
             try:
-                acquaintance, grant_list = _decode_row(value)
+                acquaintance, grant_list = _decode_row(key, value)
             except (DecodeError, InvalidRecord):
                 damaged.append(key)
                 continue
@@ -153,10 +153,12 @@ class Acquaintances:
             self._grant_lists[grant_list.owner] = grant_list
 
 
-def _decode_row(value: bytes) -> tuple[Acquaintance, identity_pb2.GrantList]:
+def _decode_row(key: bytes, value: bytes) -> tuple[Acquaintance, identity_pb2.GrantList]:
     """What a row says; it was checked before it was stored, and the store has checksums."""
     row = chunk_pb2.PeerRow.FromString(value)
     card = node_pb2.PeerCard.FromString(row.record.card.payload)
+    if card.device != key:
+        raise InvalidRecord(Reason.WRONG_SIGNER, "the row of a peer holds another one")
     grant_list = identity_pb2.GrantList.FromString(card.grants.payload)
     acquaintance = Acquaintance(
         PeerIdentity(card.device, grant_list.owner, card.box),

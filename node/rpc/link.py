@@ -95,6 +95,7 @@ class Link:
 
     async def _stay_connected(self) -> None:
         channel = self._ports.transport.dial(self.address)
+        watching = asyncio.create_task(self._watch(channel))
         try:
             greeted, renew_ns = await self._greet(channel)
             identity = greeted.presentation.identity
@@ -112,7 +113,17 @@ class Link:
                     self.latency_ns = await peer.ping()
                     await self._ports.on_seen(identity.device)
         finally:
+            await _end(watching)
             await channel.close()
+
+    async def _watch(self, channel: grpc.aio.Channel) -> None:
+        """Lets the next ping come at once whenever the connection is no longer ready: has the peer died?"""
+        state = channel.get_state()
+        while True:
+            await channel.wait_for_state_change(state)
+            before, state = state, channel.get_state()
+            if before is grpc.ChannelConnectivity.READY:
+                self.retry()
 
     async def _greet(self, channel: grpc.aio.Channel) -> tuple[Greeted, int]:
         """A handshake, and the monotonic time at which to do the next one."""
@@ -130,6 +141,7 @@ class Link:
         try:
             yield
         finally:
+            peer.disconnect()
             self.peer, self.trouble = None, self.trouble or "the connection was lost"
             self._ports.on_changed(self)
 
@@ -149,7 +161,11 @@ class Link:
         try:
             await self._wake.wait()
         finally:
-            sleeping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sleeping
+            await _end(sleeping)
             self._wake.clear()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancels a task and waits for its end; a cancellation of the caller meanwhile is not lost."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

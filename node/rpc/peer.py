@@ -45,6 +45,7 @@ class RpcPeer:
         self._node = node_pb2_grpc.NodeServiceStub(channel)
         self._chunk = chunk_pb2_grpc.ChunkServiceStub(channel)
         self._witness = witness_pb2_grpc.WitnessServiceStub(channel)
+        self._is_connected = True
         self.set_token(token)
 
     @property
@@ -55,6 +56,10 @@ class RpcPeer:
     def set_token(self, token: bytes) -> None:
         """Takes the token of a later handshake."""
         self._metadata = ((METADATA_KEY, token),)
+
+    def disconnect(self) -> None:
+        """Lets all further calls fail; whoever owns the channel closes it."""
+        self._is_connected = False
 
     async def ping(self) -> int:
         """Nanoseconds that a round trip takes."""
@@ -83,12 +88,13 @@ class RpcPeer:
                 failures.append(error)
                 call.cancel()
 
+        self._check_connected()
         limit = METHODS["lucid.v1.ChunkService/PutChunk"]
         call = self._chunk.PutChunk(feed(), timeout=limit.deadline_s, metadata=self._metadata)
         try:
             async for response in self._iterate(call, None):
                 yield response
-        except asyncio.CancelledError:
+        except Unavailable:
             if failures:
                 raise failures[0] from None
             raise
@@ -97,6 +103,7 @@ class RpcPeer:
         self, request: chunk_pb2.GetChunkRequest
     ) -> AsyncIterator[chunk_pb2.GetChunkResponse]:
         """See `dht.ports.Peer`."""
+        self._check_connected()
         limit = METHODS["lucid.v1.ChunkService/GetChunk"]
         call = self._chunk.GetChunk(request, timeout=limit.deadline_s, metadata=self._metadata)
         async for response in self._iterate(call, limit.idle_s):
@@ -131,10 +138,13 @@ class RpcPeer:
         return await self._call("lucid.v1.WitnessService/GetAttested", self._witness.GetAttested, request)
 
     async def _call(self, name: str, method: Callable[..., Awaitable[T]], request: Any) -> T:
+        self._check_connected()
         try:
             return await method(request, timeout=METHODS[name].deadline_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             raise self._decode(error) from error
+        except asyncio.CancelledError:
+            raise self._explain_cancellation() from None
 
     async def _iterate(self, call: Any, idle_s: float | None) -> AsyncIterator[Any]:
         """Messages of a stream; a silence of more than `idle_s` ends it."""
@@ -149,8 +159,24 @@ class RpcPeer:
             raise Unavailable(f"{self._name} has sent nothing for {idle_s} s") from None
         except grpc.aio.AioRpcError as error:
             raise self._decode(error) from error
+        except asyncio.CancelledError:
+            raise self._explain_cancellation() from None
         finally:
             call.cancel()
+
+    def _explain_cancellation(self) -> BaseException:
+        """GRPC cancels calls when their channel closes: that is no cancellation of whoever waits for one."""
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            return asyncio.CancelledError()
+        return self._disconnected()
+
+    def _check_connected(self) -> None:
+        if not self._is_connected:
+            raise self._disconnected()
+
+    def _disconnected(self) -> Unavailable:
+        return Unavailable(f"{self._name} was disconnected")
 
     def _decode(self, error: grpc.aio.AioRpcError) -> LucidError:
         decoded = decode_peer_error(error, self._name)

@@ -1,7 +1,6 @@
 """The gRPC server for other nodes: `NodeService`, what other parts add, health and reflection."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -67,6 +66,5 @@ class PeerServer:
     async def stop(self) -> None:
         """Answers what runs, for a moment, then closes."""
         self._watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._watching
+        await asyncio.gather(self._watching, return_exceptions=True)
         await self._server.stop(STOP_GRACE_S)

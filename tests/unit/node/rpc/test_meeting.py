@@ -1,9 +1,29 @@
-"""Two real nodes and what stands between them."""
+"""Nodes that stay connected: real gRPC, and what goes wrong between two of them."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import grpc
+import pytest
+
+from kernel.errors import NotFound, StoreDamaged, Unavailable, UsageError
+from kernel.multiaddr import Multiaddr
+from kernel.peer_id import encode_peer_id
+from lucid.v1 import chunk_pb2
+from node.rpc import link as link_module
+from node.rpc import tokens
+from node.rpc.tokens import TOKEN_TTL_S
+from node.transport.loopback import LoopbackTransport
+
 Eventually = Callable[[Callable[[], bool]], Awaitable[None]]
+
+
+@pytest.fixture(autouse=True)
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Links try again after milliseconds, so that no test waits long; that is no rule that is tested here."""
+    monkeypatch.setattr(link_module, "FIRST_RETRY_S", 0.005)
+    monkeypatch.setattr(link_module, "LONGEST_RETRY_S", 0.02)
 
 
 async def test_two_nodes_meet_and_each_can_call_the_other(make_meeting: Any, eventually: Eventually) -> None:
@@ -11,7 +31,236 @@ async def test_two_nodes_meet_and_each_can_call_the_other(make_meeting: Any, eve
     second = await make_meeting(2, peers=[first.address])
     await eventually(lambda: first.peer(second) is not None and second.peer(first) is not None)
     assert second.peer(first).identity == first.peering.identity
+    assert first.peer(second).identity == second.peering.identity
     assert [peer.device for peer in first.peering.book.known()] == [second.device]
     assert await second.peer(first).ping() > 0
     info = await first.peer(second).get_info()
     assert (info.serving, info.held_bytes, info.free_bytes) == (True, 7, 1000)
+    assert info.peer_id == encode_peer_id(second.device)
+    assert (first.peering.book.count_connected(), second.peering.book.count_connected()) == (1, 1)
+
+
+async def test_a_node_that_listens_nowhere_is_no_place_to_bring_things_to(
+    make_meeting: Any, eventually: Eventually
+) -> None:
+    server = await make_meeting(1)
+    client = await make_meeting(2, peers=[server.address], listen=None)
+    await eventually(lambda: client.peer(server) is not None)
+    assert client.peering.address is None
+    assert server.peering.book.known() == []
+    [shown] = server.peering.book.describe()
+    assert (shown.connected, shown.trouble) == (False, "it listens nowhere")
+
+
+async def test_a_peer_that_restarts_is_met_again_by_both(make_meeting: Any, eventually: Eventually) -> None:
+    first = await make_meeting(1)
+    second = await make_meeting(2, peers=[first.address])
+    await eventually(lambda: first.peer(second) is not None and second.peer(first) is not None)
+    await first.stop_links()
+    await first.peering.stop()
+    await eventually(lambda: second.peer(first) is None)
+    assert [peer.device for peer in second.peering.book.known()] == [first.device]
+    again = await make_meeting(1, listen=first.address.place, records=first.records)
+    assert [peer.device for peer in again.peering.book.known()] == [second.device]
+    await eventually(lambda: second.peer(again) is not None and again.peer(second) is not None)
+    assert await second.peer(again).ping()
+
+
+async def test_a_peer_that_comes_back_at_another_address_is_called_there(
+    make_meeting: Any, eventually: Eventually
+) -> None:
+    first = await make_meeting(1)
+    second = await make_meeting(2, peers=[first.address])
+    await eventually(lambda: first.peer(second) is not None)
+    await second.stop_links()
+    await second.peering.stop()
+    await eventually(lambda: first.peer(second) is None)
+    moved = await make_meeting(2, peers=[first.address])
+    assert moved.address != second.address
+    await eventually(lambda: first.peer(moved) is not None)
+    assert first.peering.book.describe()[0].address == str(moved.address.place)
+
+
+async def test_another_node_at_the_address_is_not_taken(make_meeting: Any, eventually: Eventually) -> None:
+    server, other = await make_meeting(1), await make_meeting(2)
+    address = Multiaddr("ip4", "127.0.0.1", server.address.port, other.device)
+    client = await make_meeting(3, peers=[address])
+    await eventually(lambda: "another node answers" in client.peering.book.describe()[0].trouble)
+    assert client.peer(server) is None
+    assert client.peering.book.known() == []
+
+
+async def test_a_peer_that_does_not_know_the_token_any_more_is_greeted_again(
+    make_meeting: Any, eventually: Eventually
+) -> None:
+    server = await make_meeting(1)
+    client = await make_meeting(2, peers=[server.address])
+    await eventually(lambda: client.peer(server) is not None)
+    before = client.peer(server)
+    server.clock.shift_ns += TOKEN_TTL_S * 10**9
+    with pytest.raises(Unavailable, match=r"greeted again|disconnected"):
+        await before.ping()
+    await eventually(lambda: client.peer(server) not in (None, before))
+    assert await client.peer(server).ping()
+    with pytest.raises(Unavailable, match="disconnected"):
+        await before.ping()
+    with pytest.raises(Unavailable, match="disconnected"):
+        await anext(before.get_chunk(chunk_pb2.GetChunkRequest()))
+
+
+async def test_tokens_are_renewed_before_they_end(
+    make_meeting: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issued: list[bytes] = []
+    issue = tokens.Tokens.issue
+
+    def note(self: Any, caller: Any) -> bytes:
+        issued.append(issue(self, caller))
+        return issued[-1]
+
+    monkeypatch.setattr(tokens.Tokens, "issue", note)
+    server = await make_meeting(1)
+    client = await make_meeting(2, peers=[server.address], listen=None)
+    await eventually(lambda: client.peer(server) is not None)
+    peer = client.peer(server)
+    client.clock.shift_ns += int(TOKEN_TTL_S * 0.75 * 1e9)
+    await (await client.peering.book.reach(str(server.address))).try_now()
+    client.peering.book._find_link(str(server.address)).retry()
+    await eventually(lambda: len(issued) == 2)
+    assert client.peer(server) is peer
+    server.clock.shift_ns += (TOKEN_TTL_S - 60) * 10**9
+    assert await peer.ping()
+
+
+async def test_changes_wake_whoever_waits(make_meeting: Any, eventually: Eventually) -> None:
+    first = await make_meeting(1)
+    book = first.peering.book
+    seen: list[int] = []
+
+    async def watch() -> None:
+        while True:
+            await book.wait_changed()
+            seen.append(book.count_connected())
+
+    watching = [asyncio.create_task(watch()) for _ in range(2)]
+    second = await make_meeting(2, peers=[first.address])
+    await eventually(lambda: seen == [1, 1])
+    await second.stop_links()
+    await second.peering.stop()
+    await eventually(lambda: seen[2:] == [0, 0])
+    async with asyncio.timeout(20):
+        await book.wait_changed()  # this caller has seen none of it
+    for task in watching:
+        task.cancel()
+    await asyncio.gather(*watching, return_exceptions=True)
+
+
+async def test_a_peer_is_found_by_its_names(make_meeting: Any, eventually: Eventually) -> None:
+    server, other = await make_meeting(1), await make_meeting(3)
+    client = await make_meeting(2, peers=[server.address, other.address.place])
+    book = client.peering.book
+    await eventually(lambda: book.count_connected() == 2)
+    peer_id = encode_peer_id(server.device)
+    for name in (peer_id, peer_id[:20], str(server.address), str(server.address.place)):
+        assert (await book.reach(name)).peer is client.peer(server)
+    with pytest.raises(UsageError, match="several peers"):
+        await book.reach("12D3KooW")
+    for name in ("", "12D3KooWx", "/ip4/127.0.0.1/tcp/1"):
+        with pytest.raises(NotFound):
+            await book.reach(name)
+
+
+async def test_reaching_tries_at_once(
+    make_meeting: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "FIRST_RETRY_S", 1000.0)
+    monkeypatch.setattr(link_module, "LONGEST_RETRY_S", 1000.0)
+    place = Multiaddr("ip4", "127.0.0.1", 1)
+    client = await make_meeting(2, peers=[place])
+    await eventually(lambda: "cannot be reached" in client.peering.book.describe()[0].trouble)
+    link = await client.peering.book.reach(str(place))
+    assert link.peer is None
+    server = await make_meeting(1)
+    link.address = server.address
+    link = await client.peering.book.reach(str(server.address))
+    assert link.peer is client.peer(server) is not None
+
+
+class CountingTransport(LoopbackTransport):
+    dials = 0
+
+    def dial(self, address: Multiaddr) -> grpc.aio.Channel:
+        self.dials += 1
+        return super().dial(address)
+
+
+async def test_a_stranger_who_does_not_answer_is_not_tried_for_ever(
+    make_meeting: Any, eventually: Eventually
+) -> None:
+    transport = CountingTransport()
+    server = await make_meeting(1, transport=transport)
+    client = await make_meeting(2, peers=[server.address])
+    await eventually(lambda: server.peer(client) is not None)
+    await client.stop_links()
+    await client.peering.stop()
+    await eventually(lambda: not server.peering.book._learned)
+    assert transport.dials == 10
+    assert [peer.device for peer in server.peering.book.known()] == [client.device]
+    assert server.peering.book.describe()[0].trouble == "it did not answer"
+
+
+async def test_a_configured_peer_that_also_dials_in_has_one_link(
+    make_meeting: Any, eventually: Eventually
+) -> None:
+    first = await make_meeting(1, run=False)
+    second = await make_meeting(2, peers=[first.address])
+    await eventually(lambda: second.peer(first) is not None)
+    third = await make_meeting(3, peers=[second.address, first.address])
+    await eventually(lambda: third.peering.book.count_connected() == 2)
+    await eventually(lambda: second.peer(third) is not None)
+    assert len(third.peering.book._links()) == 2
+    assert len(second.peering.book._links()) == 2
+
+
+def test_delays_grow_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+
+    class Draw:
+        def __init__(self, value: int) -> None:
+            self.value = value
+
+        def draw(self, size_bytes: int) -> bytes:
+            return bytes([self.value]) * size_bytes
+
+    def delays(value: int) -> list[float]:
+        ports: Any = type("Ports", (), {"entropy": Draw(value)})()
+        link = link_module.Link(ports, Multiaddr("ip4", "127.0.0.1", 1), is_configured=True)
+        found = []
+        for failures in (1, 2, 3, 20, 100000):
+            link._failures = failures
+            found.append(link._compute_delay())
+        return found
+
+    assert delays(0) == [0.25, 0.5, 1.0, 30.0, 30.0]
+    assert all(least < most <= 60.0 for least, most in zip(delays(0), delays(255), strict=True))
+
+
+async def test_streams_pass_in_both_directions(make_meeting: Any, eventually: Eventually) -> None:
+    server = await make_meeting(1)
+    client = await make_meeting(2, peers=[server.address])
+    await eventually(lambda: client.peer(server) is not None)
+    peer = client.peer(server)
+
+    async def frames(error: Exception | None = None) -> AsyncIterator[chunk_pb2.PutChunkRequest]:
+        for size in (1, 2, 3):
+            yield chunk_pb2.PutChunkRequest(frame=bytes(size))
+        if error:
+            raise error
+
+    assert [answer.offset async for answer in peer.put_chunk(frames())] == [1, 2, 3]
+    with pytest.raises(StoreDamaged, match="our own disk"):
+        async for _ in peer.put_chunk(frames(StoreDamaged("our own disk"))):
+            pass
+    got = [answer.frame async for answer in peer.get_chunk(chunk_pb2.GetChunkRequest())]
+    assert got == [b"frame"]
+    assert await peer.ping()
