@@ -34,7 +34,8 @@ class PeerFetch:
         found = await self._fetcher.fetch(session_id, index, chunk_id, size_bytes)
         if found is None:
             return None
-        return Fetched(found.blob, " and ".join(encode_peer_id(device) for device in found.sources))
+        best, others = encode_peer_id(found.sources[0]), len(found.sources) - 1
+        return Fetched(found.blob, f"{best} and {others} more" if others else best)
 
 
 class Spreading:

@@ -1,5 +1,6 @@
 """Real nodes: one records, another co-signs; a bundle shows it, and an old copy of the store is found out."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -42,7 +43,7 @@ def wait_attested(place: Any, session: str, peer_id: str, eventually: Callable[.
         return bool(done.returncode == 0)
 
     eventually(is_attested)
-    return process.json.loads(said[0])
+    return json.loads(said[0])
 
 
 def test_a_bundle_stands_on_what_another_node_has_seen(
