@@ -155,17 +155,6 @@ class HeadPublisher:
             return []
         return [stretch.stored.object for stretch in row.stretches]
 
-    async def needs(self, blob_id: bytes) -> bool:
-        """True if a blob is part of an object of this node."""
-        found: list[head_pb2.StoredObject] = [
-            stretch.stored for _, row in self._scan_sessions() for stretch in row.stretches
-        ]
-        found += [stored for _, stored in await self._list_retired()]
-        head = self._load_head()
-        if head is not None:
-            found.append(head.index)
-        return any(part.chunk_id == blob_id for stored in found for part in stored.object.parts)
-
     # 1 --------------------------------------------------------------------------------------------------
 
     async def _copy_sessions(self) -> None:

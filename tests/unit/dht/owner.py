@@ -172,9 +172,7 @@ class Owner:
         assert not self.replicator.count(session_id).pending, self.replicator.count(session_id)
 
     def rows(self) -> dict[tuple[bytes, int, int], chunk_pb2.Replica]:
-        return {
-            parse_replica_key(key): row for page in iterate_replicas(self.records) for key, row in page
-        }
+        return {parse_replica_key(key): row for page in iterate_replicas(self.records) for key, row in page}
 
     def holders_of(self, session_id: bytes, index: int) -> list[bytes]:
         """Devices whose replica of a chunk counts."""
