@@ -26,11 +26,12 @@ from benchmarks.process import BenchmarkError
 from benchmarks.proof import measure_proof
 from benchmarks.report import Context, render_json, render_text, write_docs
 from benchmarks.terminal import measure_terminal
+from benchmarks.transfer import measure_transfer
 
 OURS = "lucid-node"
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ["restic", "borg", "script", "asciinema"]
-NAMES = ["bulk", "memory", "terminal", "startup", "proof"]
+NAMES = ["bulk", "memory", "terminal", "startup", "proof", "transfer"]
 CACHE = ROOT / ".cache" / "bench"
 PAGE = ROOT / "docs" / "benchmarks.md"
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -94,6 +95,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> tuple[list[Figure], l
         ],
         "startup": lambda: [measure_startup(scratch, options.rounds, report)] if with_us else [],
         "proof": lambda: [measure_proof(report)] if with_us else [],
+        "transfer": lambda: [measure_transfer(scratch, options.rounds, report)] if with_us else [],
     }
     for name in [name for name in NAMES if name in options.only]:
         try:

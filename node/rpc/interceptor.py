@@ -7,8 +7,7 @@ runs against its deadline, and an error becomes a status code with the whole err
 
 import asyncio
 import contextlib
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
@@ -97,11 +96,10 @@ class Gate:
         self._tokens = tokens
         self._clock = clock
         self._buckets = Buckets()
-        self._running: Counter[Hashable] = Counter()
+        self._running: dict[Hashable, int] = {}
 
-    @contextlib.contextmanager
-    def enter(self, name: str, limit: RpcLimit, context: Any) -> Iterator[None]:
-        """Around a call of the method `name`.
+    def enter(self, name: str, limit: RpcLimit, context: Any) -> tuple[Hashable, ...]:
+        """Lets a call of the method `name` in; returns what `leave` takes when it ends.
 
         Raises:
             Locked: the caller may not.
@@ -112,18 +110,25 @@ class Gate:
             raise _refuse_stranger()
         if limit.who is Who.OWNER and not (caller and caller.is_owner):
             raise Locked("only the owner of this node may call this", hint="Use `lucid-node grpc-token`.")
-        key: Hashable = context.peer() if caller is None else caller.identity.device
-        most = limits.MAX_STRANGER_CALLS if caller is None else limits.MAX_PEER_CALLS
+        bounds: dict[Hashable, int]
+        if caller is None:
+            key = context.peer()
+            bounds = {key: limits.MAX_STRANGER_CALLS, (None, name): limits.MAX_STRANGERS_PER_METHOD}
+        else:
+            key = caller.identity.device
+            bounds = {key: limits.MAX_PEER_CALLS}
         self._check_rate(name, limit, key, is_stranger=caller is None)
-        if self._running[key] >= most:
-            raise Unavailable(f"more than {most} calls at once", hint="Wait for some of them.")
-        self._running[key] += 1
-        before = _caller.set(caller)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(ValueError):  # a generator that another task closes
-                _caller.reset(before)
+        for counted, most in bounds.items():
+            if self._running.get(counted, 0) >= most:
+                raise Unavailable(f"more than {most} calls at once", hint="Wait until some have ended.")
+        for counted in bounds:
+            self._running[counted] = self._running.get(counted, 0) + 1
+        _caller.set(caller)  # every call runs in a task of its own
+        return tuple(bounds)
+
+    def leave(self, counted: tuple[Hashable, ...]) -> None:
+        """Ends a call that was let in."""
+        for key in counted:
             self._running[key] -= 1
             if not self._running[key]:
                 del self._running[key]
@@ -167,34 +172,33 @@ class Guard:
         self._log = log
 
     def make_handler(self, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
-        """The handler of the same kind that keeps the limits."""
-        take = self._take_stream if handler.request_streaming else self._take
-        encode = handler.response_serializer
-        match handler.request_streaming, handler.response_streaming:
-            case False, False:
-                unary = self._guard_unary(handler.unary_unary, take)
-                return grpc.unary_unary_rpc_method_handler(unary, None, encode)
-            case False, True:
-                stream = self._guard_stream(handler.unary_stream, take)
-                return grpc.unary_stream_rpc_method_handler(stream, None, encode)
-            case True, False:
-                unary = self._guard_unary(handler.stream_unary, take)
-                return grpc.stream_unary_rpc_method_handler(unary, None, encode)
-            case _:
-                stream = self._guard_stream(handler.stream_stream, take)
-                return grpc.stream_stream_rpc_method_handler(stream, None, encode)
+        """The handler that keeps the limits.
 
-    def _guard_unary(self, behavior: Any, take: Callable[[Any], Any]) -> Behavior:
-        async def call(raw: Any, context: Any) -> Any:
+        It takes every request as a stream, which is the same on the wire: so a call whose one message does
+        not come passes the gate, and meets its deadline, before gRPC waits for that message.
+        """
+        encode = handler.response_serializer
+        if handler.response_streaming:
+            behavior = handler.stream_stream if handler.request_streaming else handler.unary_stream
+            stream = self._guard_stream(behavior, is_stream=handler.request_streaming)
+            return grpc.stream_stream_rpc_method_handler(stream, None, encode)
+        behavior = handler.stream_unary if handler.request_streaming else handler.unary_unary
+        unary = self._guard_unary(behavior, is_stream=handler.request_streaming)
+        return grpc.stream_unary_rpc_method_handler(unary, None, encode)
+
+    def _guard_unary(self, behavior: Any, *, is_stream: bool) -> Behavior:
+        async def call(raws: AsyncIterator[bytes], context: Any) -> Any:
             async with self._serving(context):
-                return await behavior(take(raw), context)
+                request = self._take_all(raws) if is_stream else await self._take_one(raws)
+                return await behavior(request, context)
 
         return call
 
-    def _guard_stream(self, behavior: Any, take: Callable[[Any], Any]) -> Behavior:
-        async def call(raw: Any, context: Any) -> AsyncIterator[Any]:
+    def _guard_stream(self, behavior: Any, *, is_stream: bool) -> Behavior:
+        async def call(raws: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
             async with self._serving(context):
-                responses = behavior(take(raw), context)
+                request = self._take_all(raws) if is_stream else await self._take_one(raws)
+                responses = behavior(request, context)
                 if isinstance(responses, Awaitable):
                     await responses  # it writes to the context by itself, as the health service does
                     return
@@ -208,9 +212,12 @@ class Guard:
         error: LucidError
         started_ns = self._clock.monotonic_ns()
         try:
-            with self._gate.enter(self._name, self._limit, context):
+            counted = self._gate.enter(self._name, self._limit, context)
+            try:
                 async with asyncio.timeout(self._limit.deadline_s):
                     yield
+            finally:
+                self._gate.leave(counted)
             self._seconds.observe((self._clock.monotonic_ns() - started_ns) / 1e9)
             return
         except LucidError as raised:
@@ -221,7 +228,7 @@ class Guard:
         self._log.debug("peer call refused", method=self._name, why=str(error), caller=context.peer())
         await context.abort(get_status_code(error), str(error), encode_trailer(error))
 
-    def _take(self, raw: bytes) -> Any:
+    def _parse(self, raw: bytes) -> Any:
         most = self._limit.max_request_bytes
         if len(raw) > most:
             raise InvalidRecord(Reason.TOO_LARGE, f"a message of {len(raw)} bytes; {most} are the most")
@@ -230,7 +237,12 @@ class Guard:
         except DecodeError as error:
             raise InvalidRecord(Reason.MALFORMED, "the message cannot be decoded") from error
 
-    async def _take_stream(self, raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async def _take_one(self, raws: AsyncIterator[bytes]) -> Any:
+        async for raw in raws:
+            return self._parse(raw)
+        raise InvalidRecord(Reason.MALFORMED, "the call has no message")
+
+    async def _take_all(self, raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         idle_s = self._limit.idle_s
         iterator = aiter(raws)
         while True:
@@ -241,4 +253,4 @@ class Guard:
                 return
             except TimeoutError:
                 raise Unavailable(f"no message came for {idle_s} s; the call was ended") from None
-            yield self._take(raw)
+            yield self._parse(raw)

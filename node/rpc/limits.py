@@ -10,9 +10,10 @@ from enum import Enum, auto
 
 KIB = 1 << 10
 MAX_MESSAGE_BYTES = 1 << 20
-MAX_CONCURRENT_CALLS = 512
+MAX_CONCURRENT_CALLS = 4096
 MAX_PEER_CALLS = 64
 MAX_STRANGER_CALLS = 8
+MAX_STRANGERS_PER_METHOD = 64
 STRANGERS_RATE_PER_S = 200.0
 STRANGERS_BURST = 400
 MAX_FRAME_REQUEST_BYTES = 257 * KIB
@@ -70,12 +71,10 @@ METHODS: dict[str, RpcLimit] = {
     _WITNESS + "GetAttested": RpcLimit(Who.PEER, 256, 50, 500, 15),
     _SHARE + "Offer": RpcLimit(Who.PEER, 768 * KIB, 1, 20, 120),
     "grpc.health.v1.Health/Check": RpcLimit(Who.ANYBODY, 256, 5, 20, 10),
-    "grpc.health.v1.Health/Watch": RpcLimit(Who.ANYBODY, 256, 1, 5, 3600),
-    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo": RpcLimit(
-        Who.ANYBODY, 1 * KIB, 2, 20, 120, 60
-    ),
+    "grpc.health.v1.Health/Watch": RpcLimit(Who.PEER, 256, 1, 5, 3600),
+    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo": RpcLimit(Who.ANYBODY, 1 * KIB, 2, 20, 30, 10),
     "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": RpcLimit(
-        Who.ANYBODY, 1 * KIB, 2, 20, 120, 60
+        Who.ANYBODY, 1 * KIB, 2, 20, 30, 10
     ),
 }
 """Rows by "service/method"."""

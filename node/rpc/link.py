@@ -95,6 +95,7 @@ class Link:
 
     async def _stay_connected(self) -> None:
         channel = self._ports.transport.dial(self.address)
+        watching = asyncio.create_task(self._watch(channel))
         try:
             greeted, renew_ns = await self._greet(channel)
             identity = greeted.presentation.identity
@@ -112,7 +113,19 @@ class Link:
                     self.latency_ns = await peer.ping()
                     await self._ports.on_seen(identity.device)
         finally:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
             await channel.close()
+
+    async def _watch(self, channel: grpc.aio.Channel) -> None:
+        """Lets the next ping come at once whenever the connection is no longer ready: has the peer died?"""
+        state = channel.get_state()
+        while True:
+            await channel.wait_for_state_change(state)
+            before, state = state, channel.get_state()
+            if before is grpc.ChannelConnectivity.READY:
+                self.retry()
 
     async def _greet(self, channel: grpc.aio.Channel) -> tuple[Greeted, int]:
         """A handshake, and the monotonic time at which to do the next one."""

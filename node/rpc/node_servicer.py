@@ -85,7 +85,6 @@ class NodeServicer(node_pb2_grpc.NodeServiceServicer):
         tokens: Tokens,
         clock: Clock,
         entropy: Entropy,
-        get_standing: Callable[[], Standing],
         on_met: OnMet,
     ) -> None:
         self._presenter = presenter
@@ -93,10 +92,14 @@ class NodeServicer(node_pb2_grpc.NodeServiceServicer):
         self._tokens = tokens
         self._clock = clock
         self._entropy = entropy
-        self._get_standing = get_standing
         self._on_met = on_met
         self._pending = PendingHandshakes(clock)
-        self._started_ns = clock.monotonic_ns()
+        self._started_ns = 0
+
+    def start(self, get_standing: Callable[[], Standing]) -> None:
+        """Takes where `GetInfo` learns how the node is doing; before this nothing is served."""
+        self._get_standing = get_standing
+        self._started_ns = self._clock.monotonic_ns()
 
     async def Hello(  # noqa: N802
         self, request: node_pb2.HelloRequest, context: Context

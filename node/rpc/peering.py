@@ -32,6 +32,7 @@ class Peering:
         keys: with which it presents itself.
         book: its peers.
         address: where it listens, with its ID; None if nowhere.
+        servicer: its `NodeService`.
     """
 
     def __init__(
@@ -62,6 +63,9 @@ class Peering:
         self._acquaintances = Acquaintances(records, clock, keys.network, device)
         greeter = Greeter(self._presenter, self._acquaintances, entropy)
         self.book = PeerBook(self._acquaintances, greeter, transport, clock, entropy, log, peers)
+        self.servicer = NodeServicer(
+            self._presenter, self._acquaintances, self._tokens, clock, entropy, self.book.on_visited
+        )
         self._server: PeerServer | None = None
 
     @property
@@ -99,18 +103,10 @@ class Peering:
         place = server.bind(listen)
         await self._presenter.prepare()
         self._presenter.set_addresses((place,))
-        servicer = NodeServicer(
-            self._presenter,
-            self._acquaintances,
-            self._tokens,
-            self._clock,
-            self._entropy,
-            get_standing,
-            self.book.on_visited,
-        )
+        self.servicer.start(get_standing)
 
         def add(grpc_server: grpc.aio.Server) -> None:
-            node_pb2_grpc.add_NodeServiceServicer_to_server(servicer, grpc_server)
+            node_pb2_grpc.add_NodeServiceServicer_to_server(self.servicer, grpc_server)
 
         await server.start([Service(NODE_SERVICE, add), *services])
         self._server = server

@@ -45,7 +45,7 @@ class Tokens:
         mine = [
             name for name, (other, _) in self._callers.items() if _get_holder(other) == _get_holder(caller)
         ]
-        for name in mine[: len(mine) + 1 - MAX_TOKENS_PER_PEER]:
+        for name in mine[: max(0, len(mine) + 1 - MAX_TOKENS_PER_PEER)]:
             del self._callers[name]
         if len(self._callers) >= MAX_TOKENS:
             self._callers.popitem(last=False)
@@ -64,12 +64,6 @@ class Tokens:
             del self._callers[name]
             return None
         return caller
-
-    def revoke(self, device: bytes) -> None:
-        """Ends all tokens of a peer."""
-        for name, (caller, _) in list(self._callers.items()):
-            if caller.identity.device == device and not caller.is_owner:
-                del self._callers[name]
 
 
 def _get_holder(caller: Caller) -> tuple[bytes, bool]:

@@ -1,5 +1,6 @@
 """The rules between rooms that neither import-linter nor ruff can state by themselves."""
 
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -69,6 +70,13 @@ def test_what_every_room_bans_holds_for_all_code(root: Path) -> None:
 
     everywhere = read_bans(tomllib.loads((root / "pyproject.toml").read_text())["tool"]["ruff"]["lint"])
     assert everywhere < read_bans(tomllib.loads((root / "ruff-rooms.toml").read_text())["lint"])
+
+
+def test_one_module_knows_libp2p(texts: dict[str, str]) -> None:
+    """It is slow to load and large: who imports it decides when."""
+    importing = re.compile(r"""(?:^\s*(?:from|import)\s+|import_module\(["'])(?:libp2p|multiaddr)\b""", re.M)
+    found = [path for path, text in texts.items() if is_shipped(path) and importing.search(text)]
+    assert found == ["node/identity/peer_record.py"]
 
 
 def test_a_file_is_about_one_thing(texts: dict[str, str]) -> None:

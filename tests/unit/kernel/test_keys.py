@@ -38,6 +38,7 @@ def test_the_keys_in_use_are_those_of_the_vectors(load_vectors: Callable[[str], 
     device = DeviceKeys.from_root(bytes.fromhex(vectors["device"]["root"]))
     assert owner.identity.public_key.hex() == keys["lucid owner", ""]["public"]
     assert device.identity.public_key.hex() == keys["lucid identity", ""]["public"]
+    assert device.box.hex() == keys["lucid box", ""]["private"]
     for index in (0, 1, 4294967295):
         assert owner.seal(index).hex() == keys["lucid seal", f"{index:08x}"]["private"]
 

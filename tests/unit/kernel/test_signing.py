@@ -5,7 +5,7 @@ import pytest
 
 from kernel.domains import NETWORKS, Domain, Network
 from kernel.errors import InvalidRecord, Reason
-from kernel.signing import SigningKey, compute_digest, verify_signed
+from kernel.signing import SigningKey, compute_digest, is_signature, verify_signed
 from lucid.v1 import identity_pb2
 
 DEV = NETWORKS["dev"]
@@ -106,3 +106,13 @@ def test_text_forms_hold_no_secret() -> None:
     for text in (repr(KEY), str(KEY), f"{KEY}"):
         assert KEY.public_key.hex() in text
         assert seed.hex() not in text and repr(seed) not in text
+
+
+def test_a_foreign_message_is_never_a_digest() -> None:
+    message = b"libp2p-peer-record and more"
+    signature = KEY.sign_foreign(message)
+    assert is_signature(message, KEY.public_key, signature)
+    assert not is_signature(message + b"x", KEY.public_key, signature)
+    assert not is_signature(message, OTHER_KEY.public_key, signature)
+    with pytest.raises(ValueError, match="digest"):
+        KEY.sign_foreign(bytes(32))

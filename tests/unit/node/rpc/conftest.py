@@ -52,15 +52,15 @@ class ShiftedClock(SystemClock):
         return super().wall_ns() + self.shift_ns
 
 
-def make_keys(number: int, *roles: "identity_pb2.Role.ValueType", owner: int | None = None) -> PeerKeys:
-    """Keys of node `number`, whose owner has the same number unless another is named."""
-    owner_keys = OwnerKeys.from_root(bytes([200 if owner is None else owner]) * 31 + bytes([number]))
-    if owner is not None:
-        owner_keys = OwnerKeys.from_root(bytes([owner]) * 32)
+def make_keys(
+    number: int, *roles: "identity_pb2.Role.ValueType", owner: int | None = None, sequence: int = 1
+) -> PeerKeys:
+    """Keys of node `number`; its owner's grant list, with this sequence, names no other device."""
+    owner_keys = OwnerKeys.from_root(bytes([100 + number if owner is None else owner]) * 32)
     device = DeviceKeys.from_root(bytes([number]) * 32)
     grant = Grant(device=device.identity.public_key, roles=roles or (ROLE_RECORD, ROLE_READ, ROLE_WORK))
     seal = compute_x25519_public(owner_keys.seal(0))
-    return PeerKeys(DEV, device, sign_grant_list(owner_keys.identity, DEV, 1, [grant], 0, seal))
+    return PeerKeys(DEV, device, sign_grant_list(owner_keys.identity, DEV, sequence, [grant], 0, seal))
 
 
 @dataclass
@@ -82,6 +82,11 @@ class Meeting:
     def address(self) -> Multiaddr:
         assert self.peering.address is not None
         return self.peering.address
+
+    @property
+    def servicer(self) -> Any:
+        """Its `NodeService`."""
+        return self.peering.servicer
 
     @property
     def target(self) -> str:
