@@ -25,7 +25,7 @@ from dht.object_store import REPLICAS, MadeObject, ObjectStore, decode_stored, r
 from dht.ports import Peer, Peers, Sessions
 from dht.transfer import blaming
 from kernel.domains import Network
-from kernel.errors import LucidError, NotFound, StoreError
+from kernel.errors import LucidError, NotFound
 from kernel.ports import Clock, Delete, Entropy, Operation, Put, Records
 from kernel.signing import SigningKey
 from lucid.v1 import chunk_pb2, head_pb2, identity_pb2
@@ -94,7 +94,7 @@ class HeadPublisher:
         """Publishes whenever there is something to publish, until it is cancelled."""
         while True:
             self._changed.clear()
-            with suppress(StoreError):  # a full disk: the next round tries again; `problem` tells of it
+            with suppress(LucidError):  # a full disk: the next round tries again; `problem` tells of it
                 await self.publish()
             await self._clock.sleep(LEAST_GAP_S)
             await self._wait()
@@ -122,12 +122,12 @@ class HeadPublisher:
             True if the newest head tells of everything and all keepers that were asked acknowledged it.
 
         Raises:
-            StoreError: nothing was lost; the next round goes on.
+            LucidError: nothing was lost; the next round goes on.
         """
         async with self._lock:
             try:
                 return await self._publish()
-            except StoreError as error:
+            except LucidError as error:
                 self.problem = f"no head could be made: {error}"
                 raise
 
@@ -154,17 +154,6 @@ class HeadPublisher:
         if any(not self._objects.count_replicas(stretch.stored) for stretch in row.stretches):
             return []
         return [stretch.stored.object for stretch in row.stretches]
-
-    async def needs(self, blob_id: bytes) -> bool:
-        """True if a blob is part of an object of this node."""
-        found: list[head_pb2.StoredObject] = [
-            stretch.stored for _, row in self._scan_sessions() for stretch in row.stretches
-        ]
-        found += [stored for _, stored in await self._list_retired()]
-        head = self._load_head()
-        if head is not None:
-            found.append(head.index)
-        return any(part.chunk_id == blob_id for stored in found for part in stored.object.parts)
 
     # 1 --------------------------------------------------------------------------------------------------
 

@@ -98,10 +98,6 @@ class OwnerHeads:
         if self.publisher is not None:
             await self.publisher.run()
 
-    async def needs(self, blob_id: bytes) -> bool:
-        """True if a head of this node leads to a blob."""
-        return self.publisher is not None and await self.publisher.needs(blob_id)
-
     async def restore(self, progress: Restored) -> None:
         """Brings back what heads tell of. See `Restorer.restore`.
 

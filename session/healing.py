@@ -27,9 +27,15 @@ class Healer:
         self._locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
     async def heal(
-        self, session_id: bytes, entry: session_pb2.ChunkEntry
-    ) -> tuple[bytes, data_pb2.Finding] | None:
+        self, session_id: bytes, entry: session_pb2.ChunkEntry, *, may_miss: bool
+    ) -> tuple[bytes, data_pb2.Finding | None] | None:
         """The right blob of a chunk whose blob here is not, and what there is to say about it.
+
+        Args:
+            session_id: the session.
+            entry: the chunk.
+            may_miss: the session came from another node, and its chunks only come when they are read: a
+                missing one is nothing to speak of.
 
         Returns:
             None if nobody gives it.
@@ -48,6 +54,8 @@ class Healer:
             if fetched is None or not await self._is_right(entry, fetched.blob):
                 return None
             failure = await self._store(entry, fetched.blob)
+        if may_miss and blob is None and not failure:
+            return fetched.blob, None
         finding = _describe(entry, f"it was {state} here and was brought back from {fetched.source}{failure}")
         await self._on_healed(session_id, finding)
         return fetched.blob, finding

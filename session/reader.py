@@ -173,13 +173,14 @@ class Copier:
         except (InvalidRecord, StoreError, NotFound) as error:
             if isinstance(error, InvalidRecord) and error.reason != Reason.WRONG_HASH:
                 raise  # it is what was signed: no copy is better
-            healed = await self._healer.heal(self._session_id, entry)
+            may_miss = self._catalog.row(self._session_id).HasField("adopted")
+            healed = await self._healer.heal(self._session_id, entry, may_miss=may_miss)
             if healed is None:
                 if isinstance(error, NotFound):
                     raise StoreDamaged(f"chunk {entry.index} is missing") from error
                 raise
         blob, finding = healed
-        if len(self.healed) < MAX_FINDINGS:
+        if finding is not None and len(self.healed) < MAX_FINDINGS:
             self.healed.append(finding)
         return await self._open_chunk(entry, blob[:HEADER_BYTES], blob[HEADER_BYTES:])
 

@@ -14,6 +14,7 @@ from lucid.v1 import control_pb2
 from node.compose import Node
 
 PROGRESS_EVERY_S = 0.2
+CONNECT_TIMEOUT_S = 15.0
 
 Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
 
@@ -55,7 +56,9 @@ class HeadMethods:
             restoring.cancel()
 
     async def _restore(self, progress: Restored) -> None:
-        await self._node.peering.book.try_all()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await self._node.peering.book.try_all()
         await self._node.writing(self._node.heads.restore(progress))
         self._node.log.info("restored", sessions=progress.restored, problems=len(progress.problems))
 

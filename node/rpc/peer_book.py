@@ -109,8 +109,8 @@ class PeerBook:
         return link
 
     async def try_all(self) -> None:
-        """Tries at once to reach everybody who is not connected; returns when all attempts have ended."""
-        await asyncio.gather(*(link.try_now() for link in self._links()))
+        """Tries at once to reach all configured peers; returns when all attempts have ended."""
+        await asyncio.gather(*(link.try_now() for link in self._configured))
 
     def describe(self) -> list[control_pb2.Peer]:
         """All peers, for people: known ones first, then addresses where nobody was met yet."""
