@@ -141,7 +141,7 @@ def lose_holder(network: Network) -> None:
     back = network.stage.folder / "back.bin"
     network.owner.run("session", "get", network.file, str(back))
     check(
-        "a chunk that the owner lost too comes from another holder; the file is identical",
+        "a chunk that the owner lost, too, came from another holder",
         is_same(network.source, back),
     )
     back.unlink()
