@@ -28,12 +28,13 @@ from benchmarks.process import BenchmarkError
 from benchmarks.proof import measure_proof
 from benchmarks.report import Context, render_json, render_text, write_docs
 from benchmarks.terminal import measure_terminal
+from benchmarks.transfer import measure_transfer
 from kernel.errors import LucidError
 
 OURS = "lucid-node"
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ["restic", "borg", "script", "asciinema"]
-NAMES = ["bulk", "memory", "terminal", "startup", "proof", "network"]
+NAMES = ["bulk", "memory", "terminal", "startup", "proof", "transfer", "network"]
 LONG_NAMES = ["kills"]  # an hour and more: only where they are asked for
 CACHE = ROOT / ".cache" / "bench"
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -104,6 +105,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> tuple[list[Figure], l
         "proof": lambda: [measure_proof(report)] if with_us else [],
         "network": lambda: measure_network(scratch, options.size, report) if with_us else [],
         "kills": lambda: [measure_kills(scratch, options.kills, report)] if with_us else [],
+        "transfer": lambda: [measure_transfer(scratch, options.rounds, report)] if with_us else [],
     }
     for name in [name for name in steps if name in options.only]:
         try:

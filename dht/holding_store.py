@@ -10,8 +10,9 @@ So the stream is there before the blob and goes after it. A start after a kill f
     row, no stream          a stream that was being shortened: it is written again
     row, no blob            the disk lost it: reported; the leases stay until they end
 
-Each record of a stream is the whole `Holding`; the last intact one counts. A stream that has grown long is
-dropped and begun again while the row holds the same.
+Each record of a stream is the whole `Holding`; the last intact one counts. The first one holds the leaf
+hashes besides, so that serving a chunk does not mean hashing it. A stream that has grown long is dropped and
+begun again while the row holds the same.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from kernel.errors import StoreDamaged, StoreError
 from kernel.ports import Delete, Put
 from lucid.v1 import chunk_pb2
 
-MAX_STREAM_BYTES = 64 << 10
+MAX_STREAM_BYTES = 256 << 10
 _SLICE_ROWS = 256
 
 
@@ -45,19 +46,36 @@ class HoldingStore:
         value = self._ports.records.get(tables.HOLDINGS, chunk_id)
         return None if value is None else _decode(chunk_id, value)
 
-    async def note(self, holding: chunk_pb2.Holding) -> None:
+    async def note(self, holding: chunk_pb2.Holding, leaves: bytes = b"") -> None:
         """Adds the holding to its stream. Durable on return.
+
+        Args:
+            holding: all of it.
+            leaves: its leaf hashes, if they are known; kept by a new stream.
 
         Raises:
             StoreError: it was not noted.
         """
         stream, journal = tables.held_stream(holding.chunk_id), self._ports.journal
         if journal.size(stream) > MAX_STREAM_BYTES:
+            leaves = leaves or await self.get_leaves(holding.chunk_id)
             await journal.drop(stream)
         elif journal.size(stream) and (await journal.read(stream)).torn_bytes:
             await journal.trim(stream)
-        await journal.append(stream, [holding.SerializeToString()])
+        record = chunk_pb2.Holding()
+        record.CopyFrom(holding)
+        if journal.size(stream) == 0:
+            record.leaves = leaves
+        await journal.append(stream, [record.SerializeToString()])
         await journal.sync(stream)
+
+    async def get_leaves(self, chunk_id: bytes) -> bytes:
+        """The leaf hashes of a held chunk, one behind the other; empty if they are not known."""
+        stream = tables.held_stream(chunk_id)
+        for _, payload in (await self._ports.journal.read(stream)).records[:1]:
+            with suppress(DecodeError):
+                return chunk_pb2.Holding.FromString(payload).leaves
+        return b""
 
     async def index(self, holding: chunk_pb2.Holding) -> None:
         """Commits the row."""
@@ -138,6 +156,7 @@ class HoldingStore:
                     await journal.drop(stream)
                     await self.unindex(holding.chunk_id)
                 else:
+                    holding.ClearField("leaves")
                     await self.index(holding)
                 return ()
         if contents.damaged:

@@ -68,7 +68,7 @@ class Holdings:
         self._incoming = IncomingChunks(ports.clock, limits or IncomingLimits())
         self._locks: KeyedLocks[bytes] = KeyedLocks()
         self._storing: set[bytes] = set()
-        self.served = ServedChunks(ports, pace)
+        self.served = ServedChunks(ports, self._store, pace)
         self.problems: list[str] = []
 
     async def start(self) -> None:
@@ -129,7 +129,8 @@ class Holdings:
                 yield chunk_pb2.PutChunkResponse(offset=receiver.position)
                 await self._receive(turn, requests)
                 parts = receiver.parts
-            receipt = await run_to_end(self._keep(opening.lease, lease, caller.owner, parts))
+            keeping = self._keep(opening.lease, lease, caller.owner, opening.leaves, parts)
+            receipt = await run_to_end(keeping)
             is_stored = True
             yield chunk_pb2.PutChunkResponse(receipt=receipt)
         finally:
@@ -153,14 +154,16 @@ class Holdings:
                         Reason.MALFORMED,
                         f"the frames of PutChunk end at {receiver.position} of {receiver.end}",
                     )
-                turn.take(request.frame)
-                await self._pace.receive(len(request.frame), patience)
+                frame = request.frame  # each look at it makes a copy
+                turn.take(frame)
+                await self._pace.receive(len(frame), patience)
 
     async def _keep(
         self,
         signed: identity_pb2.Signed,
         lease: chunk_pb2.Lease,
         owner: bytes,
+        leaves: bytes,
         parts: list[bytes] | None,
     ) -> identity_pb2.Signed:
         """Makes chunk and lease durable; `parts`: the bytes, None if they are there. Returns the receipt."""
@@ -174,7 +177,7 @@ class Holdings:
                     self._quota.check(before, owner, lease.size_bytes)
                     self._quota.replace(before, after)
                     try:
-                        await self._make_durable(before, after, parts)
+                        await self._make_durable(before, after, leaves, parts)
                     except BaseException:
                         self._quota.replace(after, before)
                         raise
@@ -183,12 +186,16 @@ class Holdings:
         return sign_receipt(self._device, self._network, signed, held.stored_ns)
 
     async def _make_durable(
-        self, before: chunk_pb2.Holding | None, after: chunk_pb2.Holding, parts: list[bytes] | None
+        self,
+        before: chunk_pb2.Holding | None,
+        after: chunk_pb2.Holding,
+        leaves: bytes,
+        parts: list[bytes] | None,
     ) -> None:
         chunk_id = after.chunk_id
         had_blob = self._ports.blobs.size(chunk_id) is not None
         try:
-            await self._store.note(after)
+            await self._store.note(after, leaves)
             if parts is not None:
                 if had_blob:  # it was found damaged
                     await self._ports.blobs.remove([chunk_id])

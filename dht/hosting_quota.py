@@ -1,7 +1,7 @@
 """How much this node keeps for others: exact sums, and limits on them.
 
-A chunk counts once in all, and once for each owner that leases it. Against limits it counts with 4 KiB more
-than its length, for what is kept about it: so tiny chunks are not free.
+A chunk counts once in all, and once for each owner that leases it. Against limits it counts with what is kept
+about it: leaf hashes, a 128th of its length, and 4 KiB for leases. So tiny chunks are not free.
 """
 
 from collections import Counter
@@ -88,7 +88,7 @@ class HostingQuota:
 
     @staticmethod
     def _charged(size_bytes: int, chunks: int) -> int:
-        return size_bytes + chunks * OVERHEAD_BYTES
+        return size_bytes + size_bytes // 128 + chunks * OVERHEAD_BYTES
 
 
 def _owners(holding: chunk_pb2.Holding | None) -> list[bytes]:

@@ -39,11 +39,13 @@ class _Progress:
         start: all chunks before it are complete, as far as is known.
         next: the chunk to be looked at next.
         gapless: all chunks from `start` to `next` were complete when they were looked at.
+        complete: all chunks that there were when it was last looked at are complete.
     """
 
     start: int = 0
     next: int = 0
     gapless: bool = True
+    complete: bool = False
 
     def look_again(self, index: int) -> None:
         """The chunk `index` may need something."""
@@ -51,6 +53,7 @@ class _Progress:
             self.next = index
             self.start = min(self.start, index)
             self.gapless = self.next == self.start
+            self.complete = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ class Replicator:
         self._slots = asyncio.Semaphore(preset.chunks_in_flight)
         self._wake = asyncio.Event()
         self._progress: dict[bytes, _Progress] = {}
+        self._due: dict[bytes, None] = {}
         self._in_flight: dict[tuple[bytes, int], None] = {}
         self._unreadable: dict[tuple[bytes, int], None] = {}
         self._busy: dict[bytes, int] = {}
@@ -111,6 +115,7 @@ class Replicator:
         self._started_ns = self._ports.clock.monotonic_ns()
         for session_id in self._ports.recordings.session_ids():
             self._progress[session_id] = _Progress()
+            self._due[session_id] = None
         async with asyncio.TaskGroup() as group:
             group.create_task(self._releaser.run())
             group.create_task(self._watch_peers())
@@ -160,6 +165,7 @@ class Replicator:
                 self._releaser.add(session_id)
             elif self._ports.recordings.is_own(session_id):
                 self._progress.setdefault(session_id, _Progress())
+                self._due[session_id] = None
 
     def _tell(self) -> None:
         self.advanced.set()
@@ -168,11 +174,14 @@ class Replicator:
     def _look_again(self, session_id: bytes, index: int) -> None:
         if session_id in self._progress:
             self._progress[session_id].look_again(index)
+            self._due[session_id] = None
 
     def _look_at_all(self) -> None:
         """Peers have time that had none: what was passed over gets another chance."""
-        for progress in self._progress.values():
-            progress.look_again(progress.start)
+        for session_id, progress in self._progress.items():
+            if not progress.complete:
+                progress.look_again(progress.start)
+                self._due[session_id] = None
         self._wake.set()
 
     # What goes by events and time.
@@ -233,17 +242,21 @@ class Replicator:
             self._take_changes()
             if not self._has_ready():
                 return
-            due = [
-                session_id
-                for session_id, progress in sorted(self._progress.items())
-                if progress.next < self._ports.recordings.chunk_count(session_id)
-            ]
-            if not due:
+            if not self._due:
                 return
-            for session_id in due:
-                if not await self._pass_group(group, session_id, self._progress[session_id]):
+            for session_id in sorted(self._due):
+                progress = self._progress.get(session_id)
+                if progress is None or self._is_through(session_id, progress):
+                    del self._due[session_id]
+                elif not await self._pass_group(group, session_id, progress):
                     return
-            await self._ports.clock.sleep(0)
+                await self._ports.clock.sleep(0)
+
+    def _is_through(self, session_id: bytes, progress: _Progress) -> bool:
+        """True if all chunks of a session were looked at."""
+        count = self._ports.recordings.chunk_count(session_id)
+        progress.complete = progress.start >= count
+        return progress.next >= count
 
     async def _pass_group(self, group: asyncio.TaskGroup, session_id: bytes, progress: _Progress) -> bool:
         """Looks at the next chunks of a session, up to the end of a group; False if no peer is ready."""

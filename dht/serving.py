@@ -1,18 +1,20 @@
 """Chunks given to whoever knows their ID, whole or in part. Rules: docs/spec/10-transfer.md.
 
-The ID is a hash of encrypted bytes, which only those know who have to do with the chunk. A blob is hashed
-before its leaf hashes are sent, in pieces, so that a slow reader holds no more than one of them in memory.
+The ID is a hash of encrypted bytes, which only those know who have to do with the chunk. The leaf hashes of a
+held chunk were kept with it; a chunk of this node itself is hashed before they are sent. A slow reader holds
+no more than one piece in memory.
 """
 
 from collections.abc import AsyncIterator, Sequence
 
 from dht.bandwidth import Pace
+from dht.holding_store import HoldingStore
 from dht.lease import CHUNK_ID_BYTES, MAX_BLOB_BYTES
 from dht.ports import KeepingPorts
-from dht.transfer import FRAME_BYTES, count_leaves, is_range
+from dht.transfer import FRAME_BYTES, check_leaves, count_leaves, is_range
 from kernel.chunk_id import LEAF_BYTES, compute_chunk_id, compute_chunk_leaves
 from kernel.errors import InvalidRecord, NotFound, Reason, StoreDamaged
-from kernel.merkle import compute_inclusion_proof
+from kernel.merkle import compute_inclusion_proof, compute_leaf
 from lucid.v1 import chunk_pb2
 
 MAX_ASKED_CHUNKS = 1024
@@ -23,8 +25,9 @@ PIECE_BYTES = 4 * FRAME_BYTES
 class ServedChunks:
     """Answers about blobs of this node, its own and those that it holds."""
 
-    def __init__(self, ports: KeepingPorts, pace: Pace) -> None:
+    def __init__(self, ports: KeepingPorts, store: HoldingStore, pace: Pace) -> None:
         self._ports = ports
+        self._store = store
         self._pace = pace
 
     async def get_chunk(
@@ -44,7 +47,7 @@ class ServedChunks:
             raise InvalidRecord(Reason.MALFORMED, f"{start} to {end} are no leaves of {size_bytes} bytes")
         opening = chunk_pb2.GetOpen(size_bytes=size_bytes)
         if not request.without_leaves:
-            opening.leaves = b"".join(await self._load_leaves(request.chunk_id, size_bytes))
+            opening.leaves = await self._find_leaves(request.chunk_id, size_bytes)
         yield chunk_pb2.GetChunkResponse(open=opening)
         for place in range(start, end, PIECE_BYTES):
             piece = await self._read(request.chunk_id, place, min(PIECE_BYTES, end - place))
@@ -79,11 +82,14 @@ class ServedChunks:
         size_bytes = self._find(request.chunk_id)
         if max(request.leaves) >= count_leaves(size_bytes):
             raise InvalidRecord(Reason.WRONG_INDEX, f"the chunk has {count_leaves(size_bytes)} leaves")
-        leaves = await self._load_leaves(request.chunk_id, size_bytes)
+        # Of the bytes, not those that were kept: damage anywhere is found, whichever leaf is asked for.
+        leaves = await self._hash(request.chunk_id, size_bytes)
         response = chunk_pb2.AuditChunkResponse(size_bytes=size_bytes)
         for index in request.leaves:
             place = index * LEAF_BYTES
             data = await self._read(request.chunk_id, place, min(LEAF_BYTES, size_bytes - place))
+            if compute_leaf(data) != leaves[index]:
+                raise _damaged(request.chunk_id)
             path = await self._ports.offload.run(compute_inclusion_proof, leaves, index)
             response.leaves.append(chunk_pb2.AuditedLeaf(index=index, data=data, path=path))
         return response
@@ -94,7 +100,7 @@ class ServedChunks:
         if size_bytes is None or count_leaves(size_bytes) != len(leaves):
             return False
         try:
-            return await self._load_leaves(chunk_id, size_bytes) == leaves
+            return await self._hash(chunk_id, size_bytes) == leaves
         except (NotFound, StoreDamaged):
             return False
 
@@ -106,18 +112,31 @@ class ServedChunks:
             raise NotFound(f"chunk {chunk_id.hex()} is not here", hint="ask another holder")
         return size_bytes
 
-    async def _load_leaves(self, chunk_id: bytes, size_bytes: int) -> list[bytes]:
-        """Leaf hashes of a blob, which give its ID."""
+    async def _find_leaves(self, chunk_id: bytes, size_bytes: int) -> bytes:
+        """Leaf hashes that give the chunk ID: those that were kept, or else those of the bytes."""
+        leaves = await self._store.get_leaves(chunk_id)
+        try:
+            await self._ports.offload.run(check_leaves, chunk_id, size_bytes, leaves)
+        except InvalidRecord:
+            return b"".join(await self._hash(chunk_id, size_bytes))
+        return leaves
+
+    async def _hash(self, chunk_id: bytes, size_bytes: int) -> list[bytes]:
+        """Leaf hashes of the bytes of a chunk, which must give its ID."""
         leaves: list[bytes] = []
         for place in range(0, size_bytes, PIECE_BYTES):
             piece = await self._read(chunk_id, place, min(PIECE_BYTES, size_bytes - place))
             leaves += await self._ports.offload.run(compute_chunk_leaves, piece)
         if await self._ports.offload.run(compute_chunk_id, leaves, size_bytes) != chunk_id:
-            raise StoreDamaged(f"chunk {chunk_id.hex()} is damaged on the disk")
+            raise _damaged(chunk_id)
         return leaves
 
     async def _read(self, chunk_id: bytes, place: int, size_bytes: int) -> bytes:
         piece = await self._ports.blobs.read(chunk_id, place, size_bytes)
         if len(piece) != size_bytes:
-            raise StoreDamaged(f"chunk {chunk_id.hex()} is shorter on the disk than it should be")
+            raise _damaged(chunk_id)
         return piece
+
+
+def _damaged(chunk_id: bytes) -> StoreDamaged:
+    return StoreDamaged(f"chunk {chunk_id.hex()} is damaged on the disk")

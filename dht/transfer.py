@@ -193,8 +193,9 @@ async def _receive(
                 continue
             if partial.receiver is None or response.WhichOneof("kind") != "frame":
                 raise InvalidRecord(Reason.MALFORMED, "a message that is no frame stands between frames")
-            partial.receiver.take(response.frame)
-        await pace.receive(len(response.frame), patience)
+            frame = response.frame  # each look at it makes a copy
+            partial.receiver.take(frame)
+        await pace.receive(len(frame), patience)
     if partial.receiver is None or not partial.receiver.is_complete:
         raise PeerFault(f"{describe(peer)} ended the transfer of chunk {chunk_id.hex()} early")
 

@@ -199,6 +199,7 @@ def examine_store(config: NodeConfig) -> Iterator[Check]:
 
 _PEERS_HINT = "Recordings go to other nodes once there are some: `lucid-node run --peer MULTIADDR`."
 _REBUILD_HINT = "Run `lucid-node doctor --rebuild`."
+_HEAL_HINT = "Start the daemon and run `lucid-node session verify`: it comes back if a peer holds a copy."
 _VERIFY_HINT = "Start the daemon and run `lucid-node session verify` on the session."
 
 
@@ -239,7 +240,7 @@ def _look_at_chunks(opened: "Opened") -> list[Check]:
                 "is missing" if size_bytes is None else f"has {size_bytes} bytes, not {entry.stored_bytes}"
             )
             what = f"chunk {entry.index} of session {key[:16].hex()} {state}"
-            findings.append(Check("chunks", Verdict.WRONG, what, "Only a copy of the file brings it back."))
+            findings.append(Check("chunks", Verdict.WRONG, what, _HEAL_HINT))
     for key, value in opened.ports.records.scan(dht_tables.HOLDINGS, damaged=damaged):
         known.add(key)
         if opened.ports.blobs.size(key) != chunk_pb2.Holding.FromString(value).size_bytes:

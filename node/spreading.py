@@ -34,7 +34,8 @@ class PeerFetch:
         found = await self._fetcher.fetch(session_id, index, chunk_id, size_bytes)
         if found is None:
             return None
-        return Fetched(found.blob, " and ".join(encode_peer_id(device) for device in found.sources))
+        best, others = encode_peer_id(found.sources[0]), len(found.sources) - 1
+        return Fetched(found.blob, f"{best} and {others} more" if others else best)
 
 
 class Spreading:
@@ -71,7 +72,7 @@ class Spreading:
         backoffs = Backoffs(preset.first_backoff_s, preset.longest_backoff_s)
         releaser = Releaser(spread_ports, backoffs)
         self.replicator = Replicator(spread_ports, own, keys.network, preset, backoffs, releaser, pace)
-        self.fetcher = Fetcher(ports.records, ports.clock, peers, preset, pace)
+        self.fetcher = Fetcher(ports.records, ports.clock, peers, preset, self.replicator.on_trouble, pace)
         self.fetch = PeerFetch(self.fetcher)
         self.auditor = Auditor(spread_ports, ports.rng, preset, self.replicator.on_trouble)
 

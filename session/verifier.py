@@ -88,7 +88,7 @@ class Verifier:
         await copier.copy_frames()
         result.findings.extend(copier.findings)
         result.valid = not result.findings
-        result.findings.extend(copier.healed)
+        result.findings.extend(sorted(copier.healed, key=lambda finding: finding.index))
         return result
 
     async def _open(self, session_id: bytes, result: control_pb2.VerifyResult) -> bytes | None:

@@ -753,8 +753,11 @@ class Holding(_message.Message):
     CHUNK_ID_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     LEASES_FIELD_NUMBER: _builtins.int
+    LEAVES_FIELD_NUMBER: _builtins.int
     chunk_id: _builtins.bytes
     size_bytes: _builtins.int
+    leaves: _builtins.bytes
+    """Leaf hashes as in PutOpen: in the first record of a stream, and nowhere else."""
     @_builtins.property
     def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldLease]: ...
     def __init__(
@@ -763,10 +766,11 @@ class Holding(_message.Message):
         chunk_id: _builtins.bytes = ...,
         size_bytes: _builtins.int = ...,
         leases: _abc.Iterable[Global___HeldLease] | None = ...,
+        leaves: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_id", b"chunk_id", "leases", b"leases", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_id", b"chunk_id", "leases", b"leases", "leaves", b"leaves", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -40,6 +40,7 @@ class MadeRecordings:
 
     made: dict[bytes, list[OwnChunk]] = field(default_factory=dict)
     deleted: dict[bytes, None] = field(default_factory=dict)
+    asked: int = 0
 
     def session_ids(self) -> Sequence[bytes]:
         return sorted(self.made)
@@ -48,6 +49,7 @@ class MadeRecordings:
         return len(self.made.get(session_id, ()))
 
     def chunks(self, session_id: bytes, start: int, limit: int) -> Sequence[OwnChunk]:
+        self.asked += 1
         return self.made.get(session_id, [])[start : start + limit]
 
     def is_own(self, session_id: bytes) -> bool:
@@ -120,7 +122,9 @@ class Owner:
         pace = Pace.limited(self.clock)
         releaser = Releaser(ports, backoffs)
         self.replicator = Replicator(ports, self.identity, NETWORK, self.preset, backoffs, releaser, pace)
-        self.fetcher = Fetcher(self.records, self.clock, self.peers, self.preset, pace)
+        self.fetcher = Fetcher(
+            self.records, self.clock, self.peers, self.preset, self.replicator.on_trouble, pace
+        )
         self.auditor = Auditor(ports, self.rng, self.preset, self.replicator.on_trouble)
         if run:
             self.start()

@@ -5,13 +5,23 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from dht.holding_store import HoldingStore
 from dht.holdings import MAX_LEASES
 from dht.hosting_quota import OVERHEAD_BYTES
 from dht.incoming import IncomingLimits
 from dht.lease import sign_release, verify_receipt
 from dht.transfer import FRAME_BYTES, PartialChunk, get_chunk, put_chunk
 from kernel.chunk_id import compute_blob_id, compute_chunk_leaves
-from kernel.errors import Conflict, InvalidRecord, NotFound, Reason, StoreDamaged, StoreFull, Unavailable
+from kernel.errors import (
+    Conflict,
+    InvalidRecord,
+    NotFound,
+    PeerFault,
+    Reason,
+    StoreDamaged,
+    StoreFull,
+    Unavailable,
+)
 from lucid.v1 import chunk_pb2, identity_pb2
 from tests.scenarios.world import settle
 from tests.unit.dht.holder import LEASE_KEY, NETWORK, Holder, make_blob, make_identity, make_key
@@ -178,7 +188,7 @@ async def test_two_owners_put_the_same_chunk_at_once(holder: Holder) -> None:
 
 
 async def test_quotas_in_all_and_for_one_owner_are_exact() -> None:
-    one = len(BLOB) + OVERHEAD_BYTES
+    one = len(BLOB) + len(BLOB) // 128 + OVERHEAD_BYTES
     blobs = [make_blob(len(BLOB), seed) for seed in range(4)]
     holder = await Holder(quota_bytes=3 * one - 1, owner_quota_bytes=one).boot()
     await put(holder, holder.lease(blobs[0]), blobs[0])
@@ -212,19 +222,33 @@ async def test_a_chunk_has_a_bounded_number_of_leases(holder: Holder) -> None:
         await put(holder, holder.lease(BLOB, key=make_key("one more")))
 
 
-async def test_a_damaged_chunk_is_not_given_and_can_be_brought_again(holder: Holder) -> None:
+async def test_a_damaged_chunk_is_found_out_and_can_be_brought_again(holder: Holder) -> None:
     lease = holder.lease(BLOB)
     receipt = await put(holder, lease)
     path = next(path for path in holder.files.paths() if BLOB_ID.hex() in path and "blobs" in path)
     holder.files.flip(path, 8 * 300_000)
-    with pytest.raises(StoreDamaged):
+    with pytest.raises(PeerFault):
         await get_chunk(holder.peer(), BLOB_ID)
-    request = chunk_pb2.AuditChunkRequest(chunk_id=BLOB_ID, leaves=[0])
+    request = chunk_pb2.AuditChunkRequest(chunk_id=BLOB_ID, leaves=[300_000 // 4096])
     with pytest.raises(StoreDamaged):
         await holder.holdings.served.audit_chunk(request)
     assert await put(holder, lease) == receipt
     assert await get_chunk(holder.peer(), BLOB_ID) == BLOB
     assert holder.holdings.held_bytes == len(BLOB)
+
+
+async def test_a_long_stream_begins_again_with_its_leaf_hashes(holder: Holder) -> None:
+    small = make_blob(20_000)
+    stream = None
+    for sequence in range(1, 1000):
+        await put(holder, holder.lease(small, sequence=sequence), small)
+        stream = holder.ports.journal.streams("held/")[0]
+    assert stream is not None and holder.ports.journal.size(stream) < 257 << 10
+    store = HoldingStore(holder.ports)
+    assert await store.get_leaves(compute_blob_id(small)) == b"".join(compute_chunk_leaves(small))
+    assert await get_chunk(holder.peer(), compute_blob_id(small)) == small
+    row = store.get(compute_blob_id(small))
+    assert row is not None and (row.leaves, len(row.leases)) == (b"", 1)
 
 
 async def test_broken_transfers_are_bounded_and_forgotten() -> None:

@@ -163,6 +163,22 @@ async def test_a_slow_peer_leaves_room_for_others() -> None:
     await owner.kill()
 
 
+async def test_what_is_complete_is_not_looked_at_again() -> None:
+    owner = await Owner(await make_holders(4)).boot()
+    for number in range(50):
+        await owner.record(bytes([number]) * 16, 2)
+    for number in range(50):
+        await owner.until_complete(bytes([number]) * 16)
+    await settle()
+    before = owner.recordings.asked
+    await owner.record(ONE, 1)
+    owner.peers.tell_changed()
+    await settle()
+    await owner.until_complete(ONE)
+    assert owner.recordings.asked - before <= 10
+    await owner.kill()
+
+
 async def test_leases_are_renewed_before_they_end() -> None:
     owner = await Owner(await make_holders(3)).boot()
     await owner.record(ONE, 3)
