@@ -55,12 +55,12 @@ class _Bench:
         self._report(f"network: recording {size_bytes >> 20} MiB with three replicas")
         reset_peak(owner)
         begin = monotonic()
-        document = self._run("session", "record", "--require-replicas", "--wait", "1h", source)
+        document = self._run("session", "record", "--require-replicas", "--wait", "3600", source)
         seconds = monotonic() - begin
         peak = get_memory(owner)["VmHWM"] / MEGABYTE
         if document["plaintext_bytes"] != size_bytes:
             raise BenchmarkError(f"the recording is not complete: {document}")
-        self._run("session", "delete", document["session_id"])
+        self._run("session", "delete", document["session_id"], "--yes")
         source.unlink()
         figure = Figure("network", f"A node with {NODES - 1} peers")
         figure.rows = [
@@ -83,7 +83,7 @@ class _Bench:
 
     def measure_restore(self, size_bytes: int) -> Figure:
         source = self._write_source("restored", size_bytes)
-        session = self._run("session", "record", "--require-replicas", "--wait", "1h", source)["session_id"]
+        session = self._run("session", "record", "--require-replicas", "--wait", "3600", source)["session_id"]
         self._report("network: restoring from one honest holder")
         for node in (LYING, SLOW):
             call(self._layout, "kill", node)

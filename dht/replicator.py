@@ -194,18 +194,22 @@ class Replicator:
 
     async def _watch_peers(self) -> None:
         while True:
-            now_ns = self._ports.clock.monotonic_ns()
-            for peer in self._ports.peers.known():
-                if self._ports.peers.find(peer.device) is not None:
-                    self._seen_ns[peer.device] = now_ns
+            self._note_seen()
             self._look_at_all()
             self._releaser.on_peers_changed()
             await self._ports.peers.wait_changed()
+
+    def _note_seen(self) -> None:
+        now_ns = self._ports.clock.monotonic_ns()
+        for peer in self._ports.peers.known():
+            if self._ports.peers.find(peer.device) is not None:
+                self._seen_ns[peer.device] = now_ns
 
     async def _watch_leases(self) -> None:
         """Finds leases that are due, and holders that have disappeared."""
         preset = self._preset
         while True:
+            self._note_seen()  # whoever stays connected changes nothing that would wake `_watch_peers`
             next_s = min(preset.lease_s, preset.grace_s) / 4
             now_s = self._ports.clock.wall_ns() / 1e9
             for page in iterate_replicas(self._ports.records):

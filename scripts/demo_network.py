@@ -7,7 +7,19 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.demo_stage import MIB, Seat, Stage, Typist, check, flip_bit, is_same, make_file, say, show
+from scripts.demo_stage import (
+    MIB,
+    Seat,
+    Stage,
+    Typist,
+    check,
+    flip_bit,
+    is_same,
+    make_file,
+    say,
+    show,
+    show_lines,
+)
 from simnet.control import call
 from simnet.launch import running_cluster
 from simnet.layout import Layout, NodeEntry, read_cluster
@@ -61,7 +73,7 @@ def tell_network(stage: Stage, file_mib: int) -> None:
     with running_cluster(stage.folder / "net", NODES, SETTINGS) as layout:
         network = Network(stage, layout, Seat(stage, layout.home(OWNER).root))
         show(f"{NODES} processes run, each knows the {NODES - 1} others ({time.monotonic() - begin:.0f} s)")
-        print(network.owner.run("peers"))
+        show_lines(network.owner.run("peers"))
         record_terminal(network)
         record_file(network, file_mib)
         bundle = make_bundle(network)
@@ -138,10 +150,10 @@ def lose_holder(network: Network) -> None:
     shutil.rmtree(network.layout.home(holder).root)
     begin = time.monotonic()
     drop_local_blob(network)
-    back = network.stage.folder / "back.bin"
+    back = network.stage.folder / "healed.bin"
     network.owner.run("session", "get", network.file, str(back))
     check(
-        "a chunk that the owner lost too comes from another holder; the file is identical",
+        "a chunk that the owner lost, too, came from another holder",
         is_same(network.source, back),
     )
     back.unlink()
@@ -213,7 +225,7 @@ def check_bundle(network: Network, bundle: Path) -> None:
     say("14. The proof is checked: offline, by somebody who has only the file")
     witnesses = [word for node in network.nodes[1:] for word in ("--witness", node.id)]
     words = ("verify", "bundle", str(bundle), *witnesses)
-    print(network.owner.run(*words, "--recording", str(network.source)))
+    show_lines(network.owner.run(*words, "--recording", str(network.source)))
     check("it holds, and the chunk that it shows stands in the file", True)
     flip_bit(bundle)
     network.owner.run(*words, expect=3)

@@ -26,6 +26,11 @@ def show(text: str) -> None:
     print(f"  {text}", flush=True)
 
 
+def show_lines(text: str) -> None:
+    for line in text.splitlines():
+        show(line)
+
+
 def check(what: str, fine: bool) -> None:
     if not fine:
         sys.exit(f"the demo failed: {what}")

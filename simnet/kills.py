@@ -27,10 +27,11 @@ from simnet.node import find_program
 
 MIB = 1 << 20
 OWNER = 0
-KINDS = ("record", "replicate", "restore")
+SPANS_S = {"record": 1.5, "replicate": 1.0, "restore": 4.0}
+"""Kinds of steps, and about how long each lasts: the instant of a kill is drawn from that."""
+KINDS = tuple(SPANS_S)
 MAX_FILE_BYTES = 24 * MIB
 KEPT = 3
-FIRST_GUESS_S = 1.5
 CATCH_UP_S = 120.0
 COMMAND_TIMEOUT_S = 300.0
 POLL_S = 0.1
@@ -80,7 +81,6 @@ class KillRun:
         self._scratch = scratch
         self._rng = random.Random(seed)  # noqa: S311 - chooses faults, no keys
         self._recordings: list[Recording] = []
-        self._durations = dict.fromkeys(KINDS, FIRST_GUESS_S)
 
     def step(self, number: int) -> str:
         """Does one step and checks everything; returns what it was.
@@ -91,17 +91,15 @@ class KillRun:
         """
         kind = KINDS[number % len(KINDS)] if self._recordings else KINDS[0]
         victim = self._rng.randrange(len(read_cluster(self._layout)))
-        begin = monotonic()
         if kind == "restore":
             self._restore(victim)
         else:
             self._record(kind, victim)
-        self._durations[kind] = (self._durations[kind] + monotonic() - begin) / 2
         for recording in self._recordings:
             self._check(recording)
         while len(self._recordings) > KEPT:
             oldest = self._recordings.pop(0)
-            self._run("session", "delete", oldest.session_id)
+            self._run("session", "delete", oldest.session_id, "--yes")
             oldest.source.unlink()
         return f"{kind}, n{victim} killed"
 
@@ -109,7 +107,7 @@ class KillRun:
         """Records a file; kills while that runs, or while the replicas are made."""
         source = self._scratch / f"source-{len(self._recordings)}-{self._rng.getrandbits(32):08x}"
         source.write_bytes(self._rng.randbytes(self._rng.randrange(MAX_FILE_BYTES)))
-        words = ["session", "record", *(["--wait", "0s"] if kind == "replicate" else []), str(source)]
+        words = ["session", "record", *(["--wait", "0"] if kind == "replicate" else []), str(source)]
         client = self._start(*words, "--json")
         if kind == "record":
             self._kill(kind, victim)
@@ -153,7 +151,7 @@ class KillRun:
         call(self._layout, "start", victim)
 
     def _pause(self, kind: str) -> None:
-        sleep(self._rng.uniform(0, self._durations[kind]))
+        sleep(self._rng.uniform(0, SPANS_S[kind]))
 
     def _count(self, kind: str, victim: int) -> None:
         self.kills[kind, victim] = self.kills.get((kind, victim), 0) + 1
@@ -161,17 +159,17 @@ class KillRun:
     def _check(self, recording: Recording) -> None:
         """Checks that a recording is whole, here and on its holders."""
         session = recording.session_id
-        self._await(lambda: self._run_json("replicas", session)["pending"] == 0, f"replicas of {session}")
-        audit = self._run_json("session", "verify", session, "--remote", "--percent", "100")
-        if not audit["valid"]:
-            raise BytesLost(f"holders do not hold what they acknowledged: {audit['findings']}")
-        verified = self._run_json("session", "verify", session)
-        if not verified["valid"]:
-            raise BytesLost(f"the recording does not verify: {verified['findings']}")
         copy = self._scratch / "copy"
         self._run("session", "get", session, str(copy), "--force")
         if copy.read_bytes() != recording.source.read_bytes():
             raise BytesLost(f"{session} is not what was recorded")
+        verified = self._run_json("session", "verify", session)
+        if not verified["valid"]:
+            raise BytesLost(f"the recording does not verify: {verified['findings']}")
+        self._await(lambda: self._run_json("replicas", session)["pending"] == 0, f"replicas of {session}")
+        audit = self._run_json("session", "verify", session, "--remote", "--percent", "100")
+        if not audit["valid"]:
+            raise BytesLost(f"holders do not hold what they acknowledged: {audit['findings']}")
 
     def _await(self, holds: Callable[[], bool], what: str) -> None:
         deadline = monotonic() + CATCH_UP_S

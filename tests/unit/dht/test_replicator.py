@@ -215,6 +215,19 @@ async def test_a_holder_that_disappears_is_replaced() -> None:
     await owner.kill()
 
 
+async def test_a_holder_that_was_connected_for_long_is_not_given_up_when_it_goes_for_a_moment() -> None:
+    owner = await Owner(await make_holders(4)).boot()
+    await owner.record(ONE, 2)
+    await owner.until_complete(ONE)
+    await owner.advance(2 * DAY_S, step_s=3600)
+    gone = owner.holders_of(ONE, 0)[0]
+    owner.peer(gone).faults.unreachable = True
+    owner.peers.tell_changed()
+    await owner.advance(DAY_S / 2, step_s=3600)
+    assert gone in owner.holders_of(ONE, 0)
+    await owner.kill()
+
+
 async def test_a_deleted_session_is_released_also_after_a_restart() -> None:
     owner = await Owner(await make_holders(3)).boot()
     await owner.record(ONE, 3)
