@@ -98,7 +98,10 @@ class Attester:
 
     async def run(self) -> None:
         """Has checkpoints co-signed until it is cancelled; begins with all that lack attestations."""
-        await self._forget_deleted()
+        try:
+            await self._forget_deleted()
+        except LucidError as error:  # they do no harm; the next start tries again
+            self._on_trouble(b"", b"", error)
         self._changed |= dict.fromkeys(self._checkpoints.session_ids())
         reachable: list[bytes] = []
         retried_ns = self._clock.monotonic_ns()

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 
 from dht.ports import OwnChunk, SpreadPorts
 from dht.preset import SpreadPreset
-from dht.replicas import is_counting, scan_replicas
-from dht.tables import REPLICAS, replica_key
+from dht.replicas import OnTrouble, change_replica, is_counting, mark_broken, scan_replicas
+from dht.tables import replica_key
 from kernel.chunk_id import LEAF_BYTES, bind_length
 from kernel.errors import (
-    Conflict,
     LucidError,
     NotFound,
     PeerFault,
@@ -24,12 +23,11 @@ from kernel.errors import (
 )
 from kernel.merkle import compute_leaf, compute_proven_root
 from kernel.peer_id import encode_peer_id
-from kernel.ports import Expect, Put, Rng
+from kernel.ports import Rng
 from lucid.v1 import chunk_pb2
 
 LEAVES_PER_CHUNK = 4
 
-OnTrouble = Callable[[bytes, int], None]
 OnProgress = Callable[[int, int], None]
 
 
@@ -67,7 +65,6 @@ class Auditor:
     """Audits the replicas of this node's chunks."""
 
     def __init__(self, ports: SpreadPorts, rng: Rng, preset: SpreadPreset, on_trouble: OnTrouble) -> None:
-        """`on_trouble` is told session and index of a chunk that lost a replica."""
         self._ports = ports
         self._rng = rng
         self._preset = preset
@@ -109,7 +106,6 @@ class Auditor:
         for replica, row in sorted(scan_replicas(self._ports.records, chunk.session_id, chunk.index).items()):
             if not is_counting(row, now_s):
                 continue
-            key, before = replica_key(chunk.session_id, chunk.index, replica), row.SerializeToString()
             outcome.holders.setdefault(row.holder, 0)
             try:
                 leaves = await self._audit_replica(chunk, row.holder)
@@ -117,21 +113,17 @@ class Auditor:
                 silent = not isinstance(error, NotFound | PeerFault | StoreDamaged)
                 what = f"replica {replica} at {encode_peer_id(row.holder)}: {error}"
                 outcome.findings.append(AuditFinding(chunk.index, what, silent))
-                if silent:
-                    continue
-                row.trouble = f"audit: {error}"[:200]
-            else:
-                outcome.leaves += leaves
-                outcome.holders[row.holder] += leaves
-                row.audited_ns = self._ports.clock.wall_ns()
-            try:
-                await self._ports.records.commit(
-                    [Expect(REPLICAS, key, before), Put(REPLICAS, key, row.SerializeToString())]
-                )
-            except Conflict:  # it was renewed or replaced meanwhile
+                if not silent and await mark_broken(
+                    self._ports.records, chunk.session_id, chunk.index, row.holder, f"audit: {error}"
+                ):
+                    self._on_trouble(chunk.session_id, chunk.index)
                 continue
-            if row.trouble:
-                self._on_trouble(chunk.session_id, chunk.index)
+            outcome.leaves += leaves
+            outcome.holders[row.holder] += leaves
+            passed = chunk_pb2.Replica.FromString(row.SerializeToString())
+            passed.audited_ns = self._ports.clock.wall_ns()
+            key = replica_key(chunk.session_id, chunk.index, replica)
+            await change_replica(self._ports.records, key, row, passed)
 
     async def _audit_replica(self, chunk: OwnChunk, holder: bytes) -> int:
         """Checks some leaves; returns how many.

@@ -5,14 +5,15 @@ Rules:
   everybody who is connected. Who served badly comes last; who lied is not asked for a while.
 - The first who answers gives the leaf hashes, which must give the chunk ID; who is silent is overtaken by the
   next. From then on several bring ranges at once (`dht.shares`), every frame checked by itself.
-- A source that lies, fails or falls silent is dropped, and its range taken over. In memory are as many blobs
+- A source that lies, fails or falls silent is dropped, and its range taken over. A holder whose copy is gone
+  or wrong is marked in its replica row, so that another copy is made elsewhere. In memory are as many blobs
   as `fetches_in_flight`, and a frame per source.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,11 +21,11 @@ from dht.bandwidth import UNPACED, Pace
 from dht.placement import rank_peers
 from dht.ports import Peer, Peers
 from dht.preset import SpreadPreset
-from dht.replicas import scan_replicas
+from dht.replicas import OnTrouble, mark_broken, scan_replicas
 from dht.shares import Share, Shares
 from dht.transfer import ChunkReceiver, blaming, check_leaves
 from kernel.chunk_id import LEAF_BYTES
-from kernel.errors import InvalidRecord, LucidError, PeerFault, Reason
+from kernel.errors import InvalidRecord, LucidError, NotFound, PeerFault, Reason, StoreDamaged, StoreError
 from kernel.ports import Clock, Records
 from kernel.waiting import wait_for_event
 from lucid.v1 import chunk_pb2
@@ -49,12 +50,19 @@ class Fetcher:
     """Fetches chunks."""
 
     def __init__(
-        self, records: Records, clock: Clock, peers: Peers, preset: SpreadPreset, pace: Pace = UNPACED
+        self,
+        records: Records,
+        clock: Clock,
+        peers: Peers,
+        preset: SpreadPreset,
+        on_trouble: OnTrouble,
+        pace: Pace = UNPACED,
     ) -> None:
         self._records = records
         self._clock = clock
         self._peers = peers
         self._preset = preset
+        self._on_trouble = on_trouble
         self._pace = pace
         self._slots = asyncio.Semaphore(preset.fetches_in_flight)
         self._merits: dict[bytes, float] = {}
@@ -69,12 +77,30 @@ class Fetcher:
         wanted = [row.holder for row in scan_replicas(self._records, session_id, index).values()]
         for replica in range(self._preset.replicas):
             wanted += [peer.device for peer in rank_peers(known, session_id, group, replica)]
-        return await self.fetch_from(wanted, chunk_id, size_bytes)
+        broken: dict[bytes, str] = {}
+        try:
+            return await self.fetch_from(wanted, chunk_id, size_bytes, broken)
+        finally:
+            for device, what in broken.items():
+                with suppress(StoreError):  # an audit finds it, too
+                    if await mark_broken(self._records, session_id, index, device, f"fetch: {what}"):
+                        self._on_trouble(session_id, index)
 
     async def fetch_from(
-        self, devices: Sequence[bytes], chunk_id: bytes, size_bytes: int
+        self,
+        devices: Sequence[bytes],
+        chunk_id: bytes,
+        size_bytes: int,
+        broken: dict[bytes, str] | None = None,
     ) -> FetchedChunk | None:
-        """A blob from the connected ones among `devices`, and then from everybody else who is connected."""
+        """A blob from the connected ones among `devices`, and then from everybody else who is connected.
+
+        Args:
+            devices: who is asked first, in this order.
+            chunk_id: what.
+            size_bytes: its length.
+            broken: gets who does not have it, or not as it was, and why.
+        """
         async with self._slots:
             sources = self._find_sources(devices)
             if not sources:
@@ -84,6 +110,8 @@ class Fetcher:
                 return await fetch.run(sources)
             finally:
                 self._learn(fetch)
+                if broken is not None:
+                    broken.update(fetch.broken)
 
     def _find_sources(self, devices: Sequence[bytes]) -> list[Peer]:
         order = dict.fromkeys([*devices, *(peer.device for peer in self._peers.known())])
@@ -118,6 +146,7 @@ class _Fetch:
     Attributes:
         asked: devices that were asked for anything.
         liars: devices that broke the protocol.
+        broken: devices that do not have the blob, or not as it was, and why.
         useful: bytes by device.
     """
 
@@ -145,6 +174,7 @@ class _Fetch:
         self._working: list[asyncio.Task[None]] = []
         self.asked: dict[bytes, None] = {}
         self.liars: dict[bytes, None] = {}
+        self.broken: dict[bytes, str] = {}
         self.useful: dict[bytes, int] = {}
 
     async def run(self, sources: Sequence[Peer]) -> FetchedChunk | None:
@@ -275,9 +305,12 @@ class _Fetch:
         """Ends what is done with a peer when it fails; remembers one that lied."""
         try:
             yield
-        except PeerFault:
+        except PeerFault as error:
             self.liars[peer.identity.device] = None
-        except LucidError:
+            self.broken[peer.identity.device] = str(error)
+        except (NotFound, StoreDamaged) as error:
+            self.broken[peer.identity.device] = str(error)
+        except LucidError:  # silent, or busy: nothing is known of the blob
             pass
 
 

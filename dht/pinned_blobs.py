@@ -34,8 +34,8 @@ class PinnedBlobs:
         await self._blobs.remove([blob_id for blob_id in blob_ids if not self._is_pinned(blob_id)])
 
     def ids(self) -> list[bytes]:
-        """See `Blobs.ids`."""
-        return self._blobs.ids()
+        """See `Blobs.ids`; pinned ones are left out, since this one cannot remove them."""
+        return [blob_id for blob_id in self._blobs.ids() if not self._is_pinned(blob_id)]
 
     def used_bytes(self) -> int:
         """See `Blobs.used_bytes`."""

@@ -15,7 +15,7 @@ from dht.lease import sign_lease, sign_release
 from dht.plan import Target
 from dht.ports import OwnChunk, SpreadPorts
 from dht.preset import SpreadPreset
-from dht.replicas import is_counting, scan_replicas
+from dht.replicas import MAX_TROUBLE, is_counting, scan_replicas
 from dht.transfer import put_chunk
 from kernel.chunk_id import compute_chunk_id, compute_chunk_leaves
 from kernel.domains import Network
@@ -23,8 +23,6 @@ from kernel.errors import LucidError, PeerFault, StoreDamaged, StoreError, Unava
 from kernel.ports import Put
 from kernel.signing import SigningKey
 from lucid.v1 import chunk_pb2
-
-MAX_TROUBLE = 200
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,18 @@ A replica *counts* while its holder has signed a receipt for its lease, the leas
 is known to be wrong with it. It is *due* when half of its lease is over.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from dht import tables
-from kernel.ports import Records
+from kernel.errors import Conflict
+from kernel.ports import Expect, Put, Records
 from lucid.v1 import chunk_pb2
 
 ROWS_AT_ONCE = 1024
+MAX_TROUBLE = 200
+
+OnTrouble = Callable[[bytes, int], None]
+"""Is told session and index of a chunk that lost a replica."""
 _INDEX = slice(16, 20)
 _REPLICA = 20
 
@@ -63,3 +68,35 @@ def is_due(row: chunk_pb2.Replica, now_s: float, lease_s: float) -> bool:
 def get_due_s(row: chunk_pb2.Replica, lease_s: float) -> float:
     """Unix seconds from which on the lease is to be renewed."""
     return get_lease(row).until_s - lease_s / 2
+
+
+async def change_replica(
+    records: Records, key: bytes, before: chunk_pb2.Replica, after: chunk_pb2.Replica
+) -> bool:
+    """Writes a row anew, unless it was renewed or replaced meanwhile; True if it was written.
+
+    Raises:
+        StoreError: it could not be written.
+    """
+    expected = Expect(tables.REPLICAS, key, before.SerializeToString())
+    try:
+        await records.commit([expected, Put(tables.REPLICAS, key, after.SerializeToString())])
+    except Conflict:
+        return False
+    return True
+
+
+async def mark_broken(records: Records, session_id: bytes, index: int, holder: bytes, what: str) -> bool:
+    """Notes that a holder does not have a chunk that it promised to keep; True if its replica counted.
+
+    Raises:
+        StoreError: it could not be noted.
+    """
+    changed = False
+    for replica, row in scan_replicas(records, session_id, index).items():
+        if row.holder == holder and row.HasField("receipt") and not row.trouble:
+            broken = chunk_pb2.Replica.FromString(row.SerializeToString())
+            broken.trouble = what[:MAX_TROUBLE]
+            key = tables.replica_key(session_id, index, replica)
+            changed |= await change_replica(records, key, row, broken)
+    return changed

@@ -206,6 +206,7 @@ _ONLY_COPY_HINT = (
     "It can be read as long as the other copy is whole: write the recording out with `session get`."
 )
 _TORN_HINT = "A kill leaves that; the daemon cuts it off before it writes there again."
+_HEAL_HINT = "Start the daemon and run `lucid-node session verify`: it comes back if a peer holds a copy."
 _VERIFY_HINT = "Start the daemon and run `lucid-node session verify` on the session."
 
 
@@ -249,7 +250,7 @@ def _look_at_chunks(opened: "Opened") -> list[Check]:
                 "is missing" if size_bytes is None else f"has {size_bytes} bytes, not {entry.stored_bytes}"
             )
             what = f"chunk {entry.index} of session {key[:16].hex()} {state}"
-            findings.append(Check("chunks", Verdict.WRONG, what, "Only a copy of the file brings it back."))
+            findings.append(Check("chunks", Verdict.WRONG, what, _HEAL_HINT))
     for key, value in opened.ports.records.scan(dht_tables.HOLDINGS, damaged=damaged):
         known.add(key)
         if opened.ports.blobs.size(key) != chunk_pb2.Holding.FromString(value).size_bytes:

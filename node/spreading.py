@@ -72,7 +72,7 @@ class Spreading:
         backoffs = Backoffs(preset.first_backoff_s, preset.longest_backoff_s)
         releaser = Releaser(spread_ports, backoffs)
         self.replicator = Replicator(spread_ports, own, keys.network, preset, backoffs, releaser, pace)
-        self.fetcher = Fetcher(ports.records, ports.clock, peers, preset, pace)
+        self.fetcher = Fetcher(ports.records, ports.clock, peers, preset, self.replicator.on_trouble, pace)
         self.fetch = PeerFetch(self.fetcher)
         self.auditor = Auditor(spread_ports, ports.rng, preset, self.replicator.on_trouble)
 

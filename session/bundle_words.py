@@ -53,10 +53,11 @@ def _describe_times(times: Sequence[int]) -> list[str]:
         return []
     if len(times) == 1:
         return [f"It existed not later than {_iso(times[0])}, if the witness is honest."]
+    middle = _iso(times[(len(times) - 1) // 2])
+    majority = f", than {middle} if more than half of them are" if len(times) > 2 else ""
     return [
-        f"It existed not later than {_iso(times[0])} if all {len(times)} trusted witnesses are honest,"
-        f" than {_iso(times[(len(times) - 1) // 2])} if more than half of them are,"
-        f" and than {_iso(times[-1])} if any of them is."
+        f"It existed not later than {_iso(times[0])} if all {len(times)} trusted witnesses are honest"
+        f"{majority}, and than {_iso(times[-1])} if any of them is."
     ]
 
 

@@ -65,8 +65,8 @@ async def bury(ports: SessionPorts, catalog: Catalog, tombstone: session_pb2.Tom
         for _, value in ports.records.scan(tables.CHUNKS, prefix=session_id, damaged=[])
     ]
     streams = ports.journal.streams(tables.session_prefix(session_id))
-    freed = sum(ports.blobs.size(blob_id) or 0 for blob_id in blob_ids)
-    freed += sum(ports.journal.size(stream) for stream in streams)
+    sizes = {blob_id: ports.blobs.size(blob_id) or 0 for blob_id in blob_ids}
+    freed = sum(ports.journal.size(stream) for stream in streams)
     # Chunk rows stay until their blobs are gone, so that a start after a kill knows which ones to remove.
     row_gone: list[Operation] = [
         Put(tables.TOMBSTONES, session_id, tombstone.SerializeToString()),
@@ -77,6 +77,8 @@ async def bury(ports: SessionPorts, catalog: Catalog, tombstone: session_pb2.Tom
     for stream in [*first, *(stream for stream in streams if stream not in first)]:
         await ports.journal.drop(stream)
     await ports.blobs.remove(blob_ids)
+    # What is kept for others as well stays.
+    freed += sum(size for blob_id, size in sizes.items() if ports.blobs.size(blob_id) is None)
     rest: list[Operation] = []
     for table in (tables.CHUNKS, tables.CHECKPOINTS):
         damaged: list[bytes] = []

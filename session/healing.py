@@ -72,7 +72,9 @@ class Healer:
             await self._ports.blobs.put(entry.chunk_id, [blob])
         except StoreError as error:
             return f", but could not be stored: {error}"
-        return ""
+        if await self._is_right(entry, await self._read(entry) or b""):
+            return ""
+        return ", but could not be stored: the bad blob is also kept for others"
 
 
 def _describe(entry: session_pb2.ChunkEntry, what: str) -> data_pb2.Finding:

@@ -1,11 +1,13 @@
 """Chunks that are damaged or lost here come back from peers; nothing wrong is ever taken for right."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
+from dht.pinned_blobs import PinnedBlobs
 from kernel.errors import InvalidRecord, StoreDamaged
 from session.ports import Fetched
+from session.session_manager import SessionManager
 from storage.faults import Died
 from tests.scenarios.world import ListSource, World, ending, ignore, plaintext, request
 
@@ -103,6 +105,17 @@ async def test_a_full_disk_keeps_nobody_from_reading(world: World) -> None:
     harm(world, chunk_ids[0], lose=True)
     world.faults.capacity_bytes = world.faults.used_bytes
     assert await world.read(session_id) == DATA
+
+
+async def test_a_bad_blob_that_cannot_be_removed_is_not_called_mended(world: World) -> None:
+    session_id, copies, chunk_ids = await record(world)
+    harm(world, chunk_ids[0], lose=False)
+    pinned = PinnedBlobs(world.ports.blobs, lambda _: True)
+    world.manager = SessionManager(replace(world.ports, blobs=pinned), world.keys, world.preset)
+    assert await world.read(session_id) == DATA
+    (incident,) = (await world.manager.info(session_id)).incidents
+    assert "could not be stored" in incident.what
+    assert copies.asked == [0]
 
 
 async def test_a_kill_at_any_step_of_healing_heals_later() -> None:

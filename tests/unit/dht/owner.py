@@ -122,7 +122,9 @@ class Owner:
         pace = Pace.limited(self.clock)
         releaser = Releaser(ports, backoffs)
         self.replicator = Replicator(ports, self.identity, NETWORK, self.preset, backoffs, releaser, pace)
-        self.fetcher = Fetcher(self.records, self.clock, self.peers, self.preset, pace)
+        self.fetcher = Fetcher(
+            self.records, self.clock, self.peers, self.preset, self.replicator.on_trouble, pace
+        )
         self.auditor = Auditor(ports, self.rng, self.preset, self.replicator.on_trouble)
         if run:
             self.start()

@@ -284,6 +284,19 @@ async def test_attestations_of_deleted_sessions_go(owner: Owner) -> None:
     assert owner.attester.attestations(gone) == []
 
 
+async def test_a_full_disk_does_not_end_it(owner: Owner) -> None:
+    owner.series.grow()
+    await owner.attest()
+    owner.series.session_id = bytes(16)
+    owner.faults.operations, owner.faults.fail_at = 0, 0
+    task = asyncio.create_task(owner.attester.run())
+    await settle()
+    assert not task.done()
+    assert any(not witness for witness, _ in owner.troubles)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 # Asking before a session goes on.
 
 

@@ -131,6 +131,21 @@ async def test_without_rows_placement_and_everybody_is_asked() -> None:
     await owner.kill()
 
 
+async def test_a_copy_that_is_found_wrong_or_gone_is_made_again_elsewhere() -> None:
+    owner = await spread(holders=5)
+    chunk = owner.recordings.made[ONE][0]
+    wrong, gone, _ = held_by(owner)
+    wrong.faults.edit_get = lie
+    await owner.holder(gone.identity.device).ports.blobs.remove([chunk.chunk_id])
+    assert await fetch(owner) is not None
+    await owner.until_complete(ONE)
+    holders = owner.holders_of(ONE, 0)
+    assert len(holders) == 3
+    assert not {wrong.identity.device, gone.identity.device} & set(holders)
+    assert await fetch(owner) is not None
+    await owner.kill()
+
+
 async def test_nobody_gives_it() -> None:
     owner = await spread(holders=3)
     for peer in held_by(owner):

@@ -24,7 +24,9 @@ async def test_the_last_one_removes_it(lease_ends_first: bool) -> None:
     blobs = PinnedBlobs(holder.ports.blobs, holder.holdings.is_held)
     await blobs.put(BLOB_ID, [BLOB])
     holder.own.needed.add(BLOB_ID)
+    assert blobs.ids() == [BLOB_ID]
     await put_chunk(holder.peer(), NETWORK, holder.lease(BLOB), BLOB)
+    assert blobs.ids() == []
 
     async def end_session() -> None:
         holder.own.needed.discard(BLOB_ID)

@@ -75,6 +75,16 @@ async def test_a_chunk_of_an_own_session_that_is_leased_too_outlives_either(benc
         assert bench.node.ports.blobs.size(chunk_id) is None
 
 
+async def test_a_deletion_tells_what_it_freed(bench: Any) -> None:
+    session_id, blob = await record(bench.node)
+    await put_chunk(peer_of(bench.node), NETWORK, lease_at(bench.node, blob), blob)
+    used = bench.node.ports.blobs.used_bytes() + bench.node.ports.journal.used_bytes()
+    freed = await bench.node.manager.delete(session_id)
+    usage = bench.node.ports.measure()
+    tombstone_bytes = bench.node.ports.journal.size(tables.TOMBSTONE_STREAM)
+    assert used - freed == usage.blob_bytes + usage.journal_bytes - tombstone_bytes
+
+
 async def test_a_start_sweeps_no_held_chunk_of_a_session_it_knows(bench: Any) -> None:
     session_id, blob = await record(bench.node)
     await put_chunk(peer_of(bench.node), NETWORK, lease_at(bench.node, blob), blob)
