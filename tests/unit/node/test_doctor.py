@@ -6,7 +6,7 @@ import pytest
 
 from kernel.errors import Conflict
 from kernel.ports import Put
-from lucid.v1 import session_pb2
+from lucid.v1 import control_pb2, session_pb2
 from node import doctor
 from node.config import load_config
 from node.doctor import EARLIEST_NS, Check, Verdict, examine_clock, examine_home, examine_space, rebuild_home
@@ -139,3 +139,14 @@ def test_rebuilding_needs_a_store_that_nobody_uses(home: Home) -> None:
 def test_a_home_that_was_never_run(home: Home) -> None:
     checks: Any = examine(home)
     assert find(checks, "store", Verdict.NOTE)
+
+
+@pytest.mark.parametrize(
+    ("known", "connected", "state"), [(0, 0, Verdict.NOTE), (3, 0, Verdict.WRONG), (3, 1, Verdict.OK)]
+)
+def test_peers_that_cannot_be_reached_are_wrong(known: int, connected: int, state: Verdict) -> None:
+    status = control_pb2.GetStatusResponse(peers_known=known, peers_connected=connected, listen="/ip4/x")
+    check = doctor.examine_peers(status)
+    assert check.state == state
+    assert "/ip4/x" in check.what
+    assert check.hint or state == Verdict.OK

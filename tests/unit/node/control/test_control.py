@@ -24,6 +24,7 @@ from node.control import limits, servicer
 from node.control.client import ControlClient
 from node.control.failures import TRAILER, decode_call_error, get_status_code
 from node.control.server import SERVICE, ControlServer, get_target
+from node.home import Home
 from session.recording_request import RecordingRequest
 
 Serve = Callable[[Any], Awaitable[ControlServer]]
@@ -266,3 +267,24 @@ def test_every_error_class_has_a_status_code() -> None:
 
 def test_a_call_without_details_means_that_nobody_answers() -> None:
     assert isinstance(decode_call_error(grpc.RpcError("?")), Unavailable)
+
+
+async def test_peers_are_listed_and_tokens_made(bench: Any, serve: Serve) -> None:
+    await serve(bench)
+    assert await call(bench, lambda client: client.list_peers()) == []
+    with pytest.raises(NotFound, match="there is no peer"):
+        await call(bench, lambda client: client.ping_peer("12D3"))
+    with pytest.raises(Conflict, match="does not listen"):
+        await call(bench, lambda client: client.make_token())
+
+
+async def test_a_configured_peer_that_was_never_met_is_shown(
+    home: Home, make_bench: Any, serve: Serve
+) -> None:
+    home.config.write_text('peers = "/ip4/127.0.0.1/tcp/1"')
+    bench = await make_bench()
+    await serve(bench)
+    [peer] = await call(bench, lambda client: client.list_peers())
+    assert (peer.address, peer.connected, peer.trouble) == ("/ip4/127.0.0.1/tcp/1", False, "not tried yet")
+    status = await call(bench, lambda client: client.get_status())
+    assert (status.listen, status.peers_connected, status.peers_known) == ("", 0, 1)
