@@ -175,9 +175,8 @@ class KillRun:
         while (state := self._run_json("replicas", session))["pending"]:
             if monotonic() > deadline:
                 troubles = sorted({one["trouble"] for one in state["replicas"] if one["trouble"]})
-                raise BytesLost(
-                    f"{state['pending']} replicas of {session} are missing after {CATCH_UP_S:.0f} s: {troubles}"
-                )
+                missing = f"{state['pending']} replicas of {session} are missing after {CATCH_UP_S:.0f} s"
+                raise BytesLost(f"{missing}: {troubles}")
             sleep(POLL_S)
 
     def _command(self, *words: str) -> list[str]:
