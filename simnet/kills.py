@@ -13,7 +13,6 @@ import random
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
@@ -166,16 +165,18 @@ class KillRun:
         verified = self._run_json("session", "verify", session)
         if not verified["valid"]:
             raise BytesLost(f"the recording does not verify: {verified['findings']}")
-        self._await(lambda: self._run_json("replicas", session)["pending"] == 0, f"replicas of {session}")
+        self._await_replicas(session)
         audit = self._run_json("session", "verify", session, "--remote", "--percent", "100")
         if not audit["valid"]:
             raise BytesLost(f"holders do not hold what they acknowledged: {audit['findings']}")
 
-    def _await(self, holds: Callable[[], bool], what: str) -> None:
+    def _await_replicas(self, session: str) -> None:
         deadline = monotonic() + CATCH_UP_S
-        while not holds():
+        while (state := self._run_json("replicas", session))["pending"]:
             if monotonic() > deadline:
-                raise BytesLost(f"{what}: still missing after {CATCH_UP_S:.0f} s")
+                troubles = sorted({one["trouble"] for one in state["replicas"] if one["trouble"]})
+                missing = f"{state['pending']} replicas of {session} are missing after {CATCH_UP_S:.0f} s"
+                raise BytesLost(f"{missing}: {troubles}")
             sleep(POLL_S)
 
     def _command(self, *words: str) -> list[str]:
