@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dht.auditing import Auditor
 from dht.backoff import Backoffs
@@ -190,5 +191,5 @@ class Owner:
         return next(holder for holder in self.holders if holder.identity.device == device)
 
 
-async def make_holders(count: int, **settings: int) -> list[Holder]:
+async def make_holders(count: int, **settings: Any) -> list[Holder]:
     return [await Holder(f"holder {number}", seed=number, **settings).boot() for number in range(count)]

@@ -29,7 +29,8 @@ class Client:
 
     async def hello(self, **changes: Any) -> node_pb2.HelloResponse:
         fields = {"record": self._presenter.get_record(), "nonce": self.nonce} | changes
-        return await self._call(self._stub.Hello, node_pb2.HelloRequest(**fields))
+        response: node_pb2.HelloResponse = await self._call(self._stub.Hello, node_pb2.HelloRequest(**fields))
+        return response
 
     def prove(self, hello: node_pb2.HelloResponse, dialled: str | None = None, version: int = 1) -> Signed:
         keys = self._presenter.keys
@@ -39,7 +40,9 @@ class Client:
         return sign_proof(identity, keys.network, shake, HANDSHAKE_ROLE_CLIENT, dialled)
 
     async def authenticate(self, proof: Signed) -> node_pb2.AuthenticateResponse:
-        return await self._call(self._stub.Authenticate, node_pb2.AuthenticateRequest(proof=proof))
+        request = node_pb2.AuthenticateRequest(proof=proof)
+        response: node_pb2.AuthenticateResponse = await self._call(self._stub.Authenticate, request)
+        return response
 
     async def _call(self, method: Any, request: Any) -> Any:
         try:

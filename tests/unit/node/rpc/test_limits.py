@@ -1,12 +1,12 @@
 import pytest
 
-from lucid.v1 import chunk_pb2, node_pb2, witness_pb2
+from lucid.v1 import chunk_pb2, node_pb2, share_pb2, witness_pb2
 from node.rpc import limits
 from node.rpc.limits import METHODS, Who
 
 SERVICES = [
     service
-    for module in (node_pb2, chunk_pb2, witness_pb2)
+    for module in (node_pb2, chunk_pb2, witness_pb2, share_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
 ]
 BESIDE = {
@@ -19,7 +19,7 @@ BESIDE = {
 
 def test_every_method_between_nodes_has_its_row() -> None:
     named = {f"{service.full_name}/{method.name}" for service in SERVICES for method in service.methods}
-    assert len(named) == 13
+    assert len(named) == 14
     assert set(METHODS) == named | BESIDE
 
 
