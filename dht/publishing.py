@@ -94,9 +94,10 @@ class HeadPublisher:
         """Publishes whenever there is something to publish, until it is cancelled."""
         while True:
             self._changed.clear()
-            with suppress(LucidError):  # a full disk: the next round tries again; `problem` tells of it
-                await self.publish()
-            await self._clock.sleep(LEAST_GAP_S)
+            if self._peers.known():  # without anybody to leave it with, a head would only take space
+                with suppress(LucidError):  # a full disk: the next round tries again; `problem` tells of it
+                    await self.publish()
+                await self._clock.sleep(LEAST_GAP_S)
             await self._wait()
 
     async def _wait(self) -> None:

@@ -12,13 +12,15 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kernel.domains import NETWORKS
 from kernel.errors import InvalidRecord, UsageError
-from kernel.multiaddr import Multiaddr, parse_multiaddr
 from node.home import MAX_SOCKET_PATH_BYTES, Home
 from node.units import parse_duration, parse_size
+
+if TYPE_CHECKING:
+    from kernel.multiaddr import Multiaddr
 
 MAX_FILE_BYTES = 64 << 10
 MAX_PEERS = 64
@@ -70,8 +72,11 @@ def _parse_loopback(text: str) -> str:
     return text
 
 
-def _parse_address(text: str) -> Multiaddr:
+def _parse_address(text: str) -> "Multiaddr":
     try:
+        # It loads libsodium, which the command line does without.
+        from kernel.multiaddr import parse_multiaddr
+
         return parse_multiaddr(text)
     except InvalidRecord as error:
         raise UsageError(str(error), hint=error.hint) from error
@@ -89,7 +94,7 @@ def _parse_listen(text: str) -> str:
     return text
 
 
-def _parse_peers(text: str) -> tuple[Multiaddr, ...]:
+def _parse_peers(text: str) -> "tuple[Multiaddr, ...]":
     addresses = tuple(dict.fromkeys(_parse_address(word) for word in text.replace(",", " ").split()))
     if len(addresses) > MAX_PEERS or any(address.port == 0 for address in addresses):
         raise UsageError(f"{len(addresses)} peers, of which {MAX_PEERS} are the most, each with a port")
@@ -143,7 +148,7 @@ class NodeConfig:
         "multiaddr where other nodes reach this one, such as `/ip4/127.0.0.1/tcp/4001`; port 0 takes a free"
         " one (see `status`); empty: nowhere",
     )
-    peers: tuple[Multiaddr, ...] = _setting(
+    peers: "tuple[Multiaddr, ...]" = _setting(
         (),
         _parse_peers,
         "multiaddrs of other nodes, each with `/p2p/PEER-ID` behind it or without; an array in the file, with"
