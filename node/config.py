@@ -94,7 +94,7 @@ def _parse_listen(text: str) -> str:
     return text
 
 
-def _parse_peers(text: str) -> "tuple[Multiaddr, ...]":
+def _parse_peers(text: str) -> tuple["Multiaddr", ...]:
     addresses = tuple(dict.fromkeys(_parse_address(word) for word in text.replace(",", " ").split()))
     if len(addresses) > MAX_PEERS or any(address.port == 0 for address in addresses):
         raise UsageError(f"{len(addresses)} peers, of which {MAX_PEERS} are the most, each with a port")
@@ -148,7 +148,7 @@ class NodeConfig:
         "multiaddr where other nodes reach this one, such as `/ip4/127.0.0.1/tcp/4001`; port 0 takes a free"
         " one (see `status`); empty: nowhere",
     )
-    peers: "tuple[Multiaddr, ...]" = _setting(
+    peers: tuple["Multiaddr", ...] = _setting(
         (),
         _parse_peers,
         "multiaddrs of other nodes, each with `/p2p/PEER-ID` behind it or without; an array in the file, with"
