@@ -48,6 +48,11 @@ class ObjectStore:
         """Peers that failed in the last round are tried again."""
         self._failed.clear()
 
+    @property
+    def has_failed(self) -> bool:
+        """Did a peer fail in this round?"""
+        return bool(self._failed)
+
     def make(self, content: bytes) -> MadeObject:
         """A new object; nothing is written."""
         key = self._entropy.draw(aead.KEY_BYTES)
