@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from blake3 import blake3
 from google.protobuf.message import DecodeError
 
+from dht.bandwidth import Pace
 from dht.lease import sign_lease, sign_release
 from dht.objects import count_parts, derive_object_lease_key, seal_object
 from dht.ports import Peer, Peers
@@ -23,6 +24,7 @@ from lucid.v1 import chunk_pb2, head_pb2
 
 LEASE_S = 60 * 86_400
 REPLICAS = 3
+PATIENCE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class ObjectStore:
         self._clock = clock
         self._entropy = entropy
         self._peers = peers
+        self._pace = Pace(clock, patience_s=PATIENCE_S)
         self._failed: set[bytes] = set()
 
     def begin_round(self) -> None:
@@ -151,7 +154,7 @@ class ObjectStore:
             lease.replica, lease.sequence = old.replica, old.sequence + 1
         signed = sign_lease(derive_object_lease_key(stored.object), self._network, lease)
         try:
-            receipt = await put_chunk(peer, self._network, signed, blob)
+            receipt = await put_chunk(peer, self._network, signed, blob, pace=self._pace)
         except LucidError:
             self._failed.add(holder)
             return False

@@ -7,9 +7,9 @@
 
 A head goes out when a session was opened, has ended, was adopted or was deleted, and every 30 s while
 sessions grow; what failed is tried again sooner. Nothing here is waited for by a recording, but a session
-counts as replicated only when a head tells of it (`count_keepers`). A kill between any two steps costs nothing:
-the next round finds what is missing. The sequence is at least the Unix time: it rises even if the index was
-lost.
+counts as replicated only when a head tells of it (`count_keepers`). A kill between any two steps costs
+nothing: the next round finds what is missing. The sequence is at least the Unix time: it rises even if the
+index was lost.
 """
 
 import asyncio

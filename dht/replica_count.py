@@ -1,4 +1,4 @@
-"""How many replicas a session has. Those of its chunks alone are not enough: without a head nobody finds it."""
+"""How many replicas a session has. Those of its chunks are not enough: without a head nobody finds it."""
 
 from dataclasses import dataclass
 
