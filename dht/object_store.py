@@ -146,12 +146,12 @@ class ObjectStore:
             size_bytes=part.size_bytes,
             replica=number % 256,
             holder=holder,
-            sequence=1,
+            sequence=self._clock.wall_ns() // 1_000_000,  # higher than that of one whose receipt was lost
             until_s=self._now_s() + LEASE_S,
         )
         if replica is not None:
             old = chunk_pb2.Lease.FromString(replica.lease.payload)
-            lease.replica, lease.sequence = old.replica, old.sequence + 1
+            lease.replica, lease.sequence = old.replica, max(old.sequence + 1, lease.sequence)
         signed = sign_lease(derive_object_lease_key(stored.object), self._network, lease)
         try:
             receipt = await put_chunk(peer, self._network, signed, blob, pace=self._pace)

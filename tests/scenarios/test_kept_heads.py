@@ -63,6 +63,20 @@ async def test_a_head_at_too_few_nodes_or_that_leads_to_too_few_copies_does_not_
     assert publisher.count_keepers(session_id) == 1
 
 
+async def test_a_holder_whose_receipt_was_lost_takes_the_next_lease() -> None:
+    owner, publisher = await make_owner(await make_holders(3))
+    session_id = await owner.record()
+    for peer in owner.peers.peers:  # it takes the object, and its answer does not come
+        peer.faults.edit_put = lambda number, response: None if number else response
+    await publisher.publish()
+    assert publisher.count_keepers(session_id) == 0
+    for peer in owner.peers.peers:
+        peer.faults.edit_put = lambda _, response: response
+    await owner.clock.advance(1)
+    await publisher.publish()
+    assert publisher.count_keepers(session_id) == 3
+
+
 async def test_a_head_follows_the_end_of_a_session_at_once() -> None:
     owner, publisher = await make_owner(await make_holders(4))
     running = asyncio.create_task(publisher.run())
