@@ -15,7 +15,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from dht.ports import PeerIdentity
-from kernel.errors import InvalidRecord, Locked, LucidError, Reason, Unavailable
+from kernel.errors import InvalidRecord, LocalError, Locked, LucidError, Reason, StoreError, Unavailable
 from kernel.ports import Clock
 from node.control.failures import encode_trailer, get_status_code
 from node.logs import Logger
@@ -224,6 +224,14 @@ class Guard:
             error = raised
         except TimeoutError:
             error = Unavailable(f"the call took longer than {self._limit.deadline_s:.0f} s and was ended")
+        except BaseException as bug:
+            if not isinstance(bug, Exception) or isinstance(bug, grpc.aio.BaseError):
+                raise
+            self._log.error("peer call failed", method=self._name, exc_info=bug)
+            error = LocalError("this node failed to answer the call")
+        if type(error) is StoreError:  # its text may tell of this machine
+            self._log.warning("peer call failed", method=self._name, why=str(error))
+            error = StoreError("the store of this node failed")
         self._metrics.rpc_refused.labels(self._name, type(error).__name__).inc()
         self._log.debug("peer call refused", method=self._name, why=str(error), caller=context.peer())
         await context.abort(get_status_code(error), str(error), encode_trailer(error))
