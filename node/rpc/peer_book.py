@@ -1,7 +1,8 @@
 """The peers of this node: those that its owner configured, and those that have come by themselves.
 
-Every configured address has a link that is tried for ever. A peer that dials this node is called back where
-it says that it listens; if it does not answer there for a while, its link ends, though it stays known.
+Every configured address has a link that is tried for ever. Until there is a directory, what is brought to
+other nodes is brought to these alone: chunks, heads, checkpoints to be co-signed. Anybody can be a visitor,
+as often as he likes; so visitors are served within their limits, and never dialled nor chosen for anything.
 """
 
 import asyncio
@@ -20,9 +21,6 @@ from node.ports import Transport
 from node.rpc.acquaintances import Acquaintance, Acquaintances
 from node.rpc.greeting import Greeted, Greeter
 from node.rpc.link import Link, LinkPorts
-
-MAX_LEARNED = 256
-MAX_LEARNED_FAILURES = 10
 
 
 class PeerBook:
@@ -43,9 +41,7 @@ class PeerBook:
         self._ports = LinkPorts(
             transport, greeter, clock, entropy, self._on_greeted, self._on_changed, self._on_seen
         )
-        self._configured = [Link(self._ports, address, is_configured=True) for address in configured]
-        self._learned: dict[bytes, tuple[Link, asyncio.Task[None]]] = {}
-        self._group: asyncio.TaskGroup | None = None
+        self._links = [Link(self._ports, address) for address in configured]
         self._changes = 0
         self._changed = asyncio.Event()
         self._seen_changes: WeakKeyDictionary[asyncio.Task[object], int] = WeakKeyDictionary()
@@ -53,23 +49,16 @@ class PeerBook:
     async def run(self) -> None:
         """Keeps all links until it is cancelled."""
         async with asyncio.TaskGroup() as group:
-            self._group = group
-            try:
-                for link in self._configured:
-                    group.create_task(link.run())
-                for acquaintance in self._acquaintances.all():
-                    self._call_back(acquaintance.identity.device, acquaintance.address)
-                await asyncio.Event().wait()
-            finally:
-                self._group = None
+            for link in self._links:
+                link.start(group)
 
     def known(self) -> Sequence[PeerIdentity]:
-        """See `dht.ports.Peers`. Whoever listens nowhere is not counted: nothing can be brought there."""
-        return [known.identity for known in self._acquaintances.all() if known.address is not None]
+        """See `dht.ports.Peers`: who was met at a configured address, or is named by one."""
+        return [known.identity for known in self._acquaintances.all() if self._is_configured(known)]
 
     def find(self, device: bytes) -> Peer | None:
         """See `dht.ports.Peers`."""
-        return next((link.peer for link in self._links() if link.peer and link.device == device), None)
+        return next((link.peer for link in self._links if link.peer and link.device == device), None)
 
     async def wait_changed(self) -> None:
         """See `dht.ports.Peers`. Callers are told apart by their tasks."""
@@ -84,15 +73,9 @@ class PeerBook:
         """Takes a peer that has dialled this node and proved who it is."""
         await self._remember(presentation, None)
         device = presentation.identity.device
-        configured = [
-            link
-            for link in self._configured
-            if link.device == device or link.address.place in presentation.addresses
-        ]
-        for link in configured:
-            link.retry()
-        if not configured:
-            self._call_back(device, next(iter(presentation.addresses), None))
+        for link in self._links:
+            if link.device == device or link.address.place in presentation.addresses:
+                link.retry()
 
     async def reach(self, name: str) -> Link:
         """The link to a peer, tried now if it is down.
@@ -110,11 +93,11 @@ class PeerBook:
 
     async def try_all(self) -> None:
         """Tries at once to reach all configured peers; returns when all attempts have ended."""
-        await asyncio.gather(*(link.try_now() for link in self._configured))
+        await asyncio.gather(*(link.try_now() for link in self._links))
 
     def describe(self) -> list[control_pb2.Peer]:
         """All peers, for people: known ones first, then addresses where nobody was met yet."""
-        links = self._links()
+        links = self._links
         shown = []
         for known in self._acquaintances.all():
             mine = [link for link in links if link.device == known.identity.device]
@@ -130,15 +113,20 @@ class PeerBook:
 
     def count_connected(self) -> int:
         """Peers that can be called now."""
-        return len({link.device for link in self._links() if link.peer is not None})
+        return len({link.device for link in self._links if link.peer is not None})
 
-    def _links(self) -> list[Link]:
-        return self._configured + [link for link, _ in self._learned.values()]
+    def _is_configured(self, known: Acquaintance) -> bool:
+        return any(
+            link.address.place == known.address
+            if link.address.device is None
+            else link.address.device == known.identity.device
+            for link in self._links
+        )
 
     def _find_link(self, name: str) -> Link:
         found = {
             id(link): link
-            for link in self._links()
+            for link in self._links
             if name in (str(link.address), str(link.address.place))
             or (name and link.device is not None and encode_peer_id(link.device).startswith(name))
         }
@@ -148,33 +136,7 @@ class PeerBook:
             raise UsageError(f'several peers are called "{name}"', hint="Write more of the ID.")
         return min(found.values(), key=lambda link: link.peer is None)
 
-    def _call_back(self, device: bytes, address: Multiaddr | None) -> None:
-        """Keeps a link to a peer that nobody configured."""
-        if address is None or any(link.device == device for link in self._configured):
-            return
-        link, task = self._learned.get(device, (None, None))
-        if link is not None and link.address.place == address.place:
-            link.retry()
-            return
-        if self._group is None or (link is None and len(self._learned) >= MAX_LEARNED):
-            return
-        if task is not None:
-            task.cancel()
-        place = address.place
-        link = Link(self._ports, Multiaddr(place.kind, place.host, place.port, device), is_configured=False)
-        self._learned[device] = link, self._group.create_task(self._keep_learned(link, device))
-
-    async def _keep_learned(self, link: Link, device: bytes) -> None:
-        try:
-            await link.run(MAX_LEARNED_FAILURES)
-        finally:
-            if self._learned.get(device, (None, None))[0] is link:
-                del self._learned[device]
-
     async def _on_greeted(self, link: Link, greeted: Greeted) -> None:
-        device = greeted.presentation.identity.device
-        if link.is_configured and device in self._learned:
-            self._learned[device][1].cancel()
         await self._remember(greeted.presentation, link.address.place)
 
     async def _remember(self, presentation: Presentation, address: Multiaddr | None) -> None:
@@ -213,8 +175,8 @@ def describe_link(link: Link) -> control_pb2.Peer:
 def _describe_known(known: Acquaintance, link: Link | None) -> control_pb2.Peer:
     shown = control_pb2.Peer(
         peer_id=encode_peer_id(known.identity.device),
-        address="" if known.address is None else str(known.address),
-        trouble="it listens nowhere" if known.address is None else "it did not answer",
+        address=str(known.address or known.claimed or ""),
+        trouble="it came by itself: it is served, and nothing is brought to it",
     )
     if link is not None:
         shown = describe_link(link)
