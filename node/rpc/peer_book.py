@@ -2,7 +2,8 @@
 
 Every configured address has a link that is tried for ever. Until there is a directory, what is brought to
 other nodes is brought to these alone: chunks, heads, checkpoints to be co-signed. Anybody can be a visitor,
-as often as he likes; so visitors are served within their limits, and never dialled nor chosen for anything.
+as often as he likes; so visitors are served within their limits, and never chosen for anything, nor dialled
+unless the owner himself names one.
 """
 
 import asyncio
@@ -21,6 +22,9 @@ from node.ports import Transport
 from node.rpc.acquaintances import Acquaintance, Acquaintances
 from node.rpc.greeting import Greeted, Greeter
 from node.rpc.link import Link, LinkPorts
+
+MAX_CALLED = 64
+"""Visitors that the owner had dialled since the daemon was started."""
 
 
 class PeerBook:
@@ -41,7 +45,9 @@ class PeerBook:
         self._ports = LinkPorts(
             transport, greeter, clock, entropy, self._on_greeted, self._on_changed, self._on_seen
         )
-        self._links = [Link(self._ports, address) for address in configured]
+        self._configured = [Link(self._ports, address) for address in configured]
+        self._called: list[Link] = []
+        self._group: asyncio.TaskGroup | None = None
         self._changes = 0
         self._changed = asyncio.Event()
         self._seen_changes: WeakKeyDictionary[asyncio.Task[object], int] = WeakKeyDictionary()
@@ -49,8 +55,13 @@ class PeerBook:
     async def run(self) -> None:
         """Keeps all links until it is cancelled."""
         async with asyncio.TaskGroup() as group:
-            for link in self._links:
-                link.start(group)
+            self._group = group
+            try:
+                for link in self._configured:
+                    link.start(group)
+                await asyncio.Event().wait()
+            finally:
+                self._group = None
 
     def known(self) -> Sequence[PeerIdentity]:
         """See `dht.ports.Peers`: who was met at a configured address, or is named by one."""
@@ -78,22 +89,24 @@ class PeerBook:
                 link.retry()
 
     async def reach(self, name: str) -> Link:
-        """The link to a peer, tried now if it is down.
+        """The link to a peer, tried now if it is down. A visitor is dialled where it says that it listens.
 
         Args:
-            name: peer ID, an unambiguous beginning of one, or a multiaddr.
+            name: peer ID, an unambiguous beginning of one, or a multiaddr; by the owner's word alone.
 
         Raises:
             NotFound: there is no such peer.
             UsageError: several peers have such a name.
         """
-        link = self._find_link(name)
+        link = self._find_link(name) or self._call(name)
+        if link is None:
+            raise NotFound(f'there is no peer "{name}"', hint="`lucid-node peers` lists them.")
         await link.try_now()
         return link
 
     async def try_all(self) -> None:
         """Tries at once to reach all configured peers; returns when all attempts have ended."""
-        await asyncio.gather(*(link.try_now() for link in self._links))
+        await asyncio.gather(*(link.try_now() for link in self._configured))
 
     def describe(self) -> list[control_pb2.Peer]:
         """All peers, for people: known ones first, then addresses where nobody was met yet."""
@@ -111,19 +124,27 @@ class PeerBook:
         known = None if link.device is None else self._acquaintances.get(link.device)
         return describe_link(link) if known is None else _describe_known(known, link)
 
+    def count_configured(self) -> int:
+        """Addresses that the owner configured."""
+        return len(self._configured)
+
     def count_connected(self) -> int:
-        """Peers that can be called now."""
-        return len({link.device for link in self._links if link.peer is not None})
+        """Configured peers that can be called now."""
+        return len({link.device for link in self._configured if link.peer is not None})
+
+    @property
+    def _links(self) -> list[Link]:
+        return self._configured + self._called
 
     def _is_configured(self, known: Acquaintance) -> bool:
         return any(
             link.address.place == known.address
             if link.address.device is None
             else link.address.device == known.identity.device
-            for link in self._links
+            for link in self._configured
         )
 
-    def _find_link(self, name: str) -> Link:
+    def _find_link(self, name: str) -> Link | None:
         found = {
             id(link): link
             for link in self._links
@@ -131,10 +152,26 @@ class PeerBook:
             or (name and link.device is not None and encode_peer_id(link.device).startswith(name))
         }
         if not found:
-            raise NotFound(f'there is no peer "{name}"', hint="`lucid-node peers` lists them.")
+            return None
         if len({link.device for link in found.values()}) > 1:
             raise UsageError(f'several peers are called "{name}"', hint="Write more of the ID.")
         return min(found.values(), key=lambda link: link.peer is None)
+
+    def _call(self, name: str) -> Link | None:
+        """A new link to the one visitor of that name; None if there is none, or nowhere to dial."""
+        found = [
+            Multiaddr(known.claimed.kind, known.claimed.host, known.claimed.port, known.identity.device)
+            for known in self._acquaintances.all()
+            if name and known.claimed is not None and encode_peer_id(known.identity.device).startswith(name)
+        ]
+        if len(found) > 1:
+            raise UsageError(f'several peers are called "{name}"', hint="Write more of the ID.")
+        if not found or self._group is None or len(self._called) >= MAX_CALLED:
+            return None
+        link = Link(self._ports, found[0])
+        link.start(self._group)
+        self._called.append(link)
+        return link
 
     async def _on_greeted(self, link: Link, greeted: Greeted) -> None:
         await self._remember(greeted.presentation, link.address.place)

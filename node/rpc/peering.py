@@ -1,6 +1,6 @@
 """Everything of a node that concerns other nodes, put together: who it is to them, its server, its links."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import grpc
 
@@ -48,9 +48,25 @@ class Peering:
         *,
         software: str,
         peers: Sequence[Multiaddr] = (),
+        hosting_for: Collection[bytes] = (),
     ) -> None:
-        """`offload` loads libp2p; `peers` are the addresses that the owner configured."""
+        """See the class.
+
+        Args:
+            keys: of this node.
+            transport: between nodes.
+            clock: time.
+            entropy: nonces, tokens, jitter.
+            offload: loads libp2p.
+            records: keep the peers that were met.
+            metrics: count calls.
+            log: tells who comes and goes.
+            software: name and version, for people.
+            peers: addresses that the owner configured.
+            hosting_for: owners for whom this node keeps something, beside its own; empty: all.
+        """
         self.keys = keys
+        self._hosting_for = {*hosting_for, keys.grants.public_key} if hosting_for else ()
         self.address: Multiaddr | None = None
         self._transport = transport
         self._clock = clock
@@ -98,7 +114,9 @@ class Peering:
         """
         if listen is None:
             return
-        interceptor = PeerInterceptor(self._tokens, self._clock, self._metrics, self._log)
+        interceptor = PeerInterceptor(
+            self._tokens, self._clock, self._metrics, self._log, hosting_for=self._hosting_for
+        )
         server = PeerServer(self._transport, interceptor, self._clock, lambda: get_standing().serving)
         place = server.bind(listen)
         await self._presenter.prepare()

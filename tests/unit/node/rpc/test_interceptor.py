@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import message_factory
 from grpc_reflection.v1alpha import reflection_pb2
 
-from kernel.errors import InvalidRecord, Locked, LucidError, Reason, StoreError, Unavailable
+from kernel.errors import InvalidRecord, Locked, LucidError, Reason, StoreError, StoreFull, Unavailable
 from lucid.v1 import chunk_pb2, data_pb2, node_pb2, share_pb2, witness_pb2
 from node.control.failures import TRAILER
 from node.failures import decode_failure
@@ -361,3 +361,31 @@ async def test_peers_learn_nothing_of_what_fails_inside(
     assert "secret" not in repr((caught.value.details(), caught.value.trailing_metadata()))
     [line] = [line for line in meeting.log.getvalue().splitlines() if "peer call failed" in line]
     assert "secret" in line and ("Traceback" in line) == isinstance(error, KeyError)
+
+
+HOSTING = {name for name, limit in METHODS.items() if limit.is_hosting}
+
+
+async def test_what_is_kept_is_kept_for_named_owners(make_meeting: Any, open_channel: Any) -> None:
+    """Owners cost nothing to make up: a quota for each bounds only those whom the operator knows."""
+    assert {
+        "lucid.v1.ChunkService/PutChunk",
+        "lucid.v1.ChunkService/PutHead",
+        "lucid.v1.WitnessService/Attest",
+        "lucid.v1.ShareService/Offer",
+    } == HOSTING
+    named, other = await make_meeting(2, run=False), await make_meeting(3, run=False)
+    meeting = await make_meeting(1, run=False, hosting_for=[named.peering.identity.owner])
+    everybody = await make_meeting(4, run=False)
+
+    async def call(server: Any, identity: Any, name: str) -> None:
+        token = server.peering._tokens.issue(Caller(identity))
+        await call_raw(open_channel(server), name, [b""], ((METADATA_KEY, token),))
+
+    for name in HOSTING:
+        for welcome in (named, meeting):
+            await call(meeting, welcome.peering.identity, name)
+        await call(everybody, other.peering.identity, name)
+        with pytest.raises(StoreFull, match="keeps nothing for this owner"):
+            await call(meeting, other.peering.identity, name)
+    await call(meeting, other.peering.identity, HAS)

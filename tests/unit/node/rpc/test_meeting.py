@@ -73,6 +73,9 @@ async def test_strangers_are_served_and_never_dialled_nor_chosen(
     }
     assert transport.dials == 0
     assert list(server.records.scan(PEERS)) == []
+    link = await server.peering.book.reach(encode_peer_id(strangers[0].device))  # by the owner's word
+    assert link.peer is server.peer(strangers[0]) is not None
+    assert (transport.dials, server.peering.book.known()) == (1, [])
 
 
 async def test_whoever_claims_the_address_of_a_configured_peer_is_not_taken_for_it(
