@@ -67,6 +67,11 @@ class PeerBook:
         """See `dht.ports.Peers`: who was met at a configured address, or is named by one."""
         return [known.identity for known in self._acquaintances.all() if self._is_configured(known)]
 
+    def is_known(self, device: bytes) -> bool:
+        """Is it one of the known peers?"""
+        known = self._acquaintances.get(device)
+        return known is not None and self._is_configured(known)
+
     def find(self, device: bytes) -> Peer | None:
         """See `dht.ports.Peers`."""
         return next((link.peer for link in self._links if link.peer and link.device == device), None)

@@ -73,7 +73,7 @@ class Peering:
         self._entropy = entropy
         self._metrics = metrics
         self._log = log
-        self._tokens = Tokens(clock, entropy)
+        self._tokens = Tokens(clock, entropy, self._is_known)
         self._presenter = Presenter(keys, clock, offload, software)
         device = keys.device.identity.public_key
         self._acquaintances = Acquaintances(records, clock, keys.network, device)
@@ -90,6 +90,9 @@ class Peering:
         device = self.keys.device
         box = compute_x25519_public(device.box)
         return PeerIdentity(device.identity.public_key, self.keys.grants.public_key, box)
+
+    def _is_known(self, device: bytes) -> bool:
+        return self.book.is_known(device)
 
     def load(self) -> list[str]:
         """Reads what is known of peers; returns what is wrong with it, in words."""
