@@ -207,7 +207,7 @@ class Node:
             replicas_held=held,
             listen="" if self.peering.address is None else str(self.peering.address),
             peers_connected=self.peering.book.count_connected(),
-            peers_known=len(self.peering.book.describe()),
+            peers_known=self.peering.book.count_configured(),
             held_bytes=self.hosting.holdings.held_bytes,
         )
 
