@@ -35,8 +35,8 @@ def recover_command(
 ) -> int:
     """Finalizes all interrupted sessions, or one; or goes on in one.
 
-    Where witnesses have seen more of a session than this store, an old copy, holds, it is brought up from what
-    peers keep first, or stays as it is.
+    Where witnesses have seen more of a session than this store, an old copy, holds, it is brought up from
+    what peers keep first, or stays as it is.
     """
     from kernel.errors import UsageError
     from node.control.client import ControlClient
