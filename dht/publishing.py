@@ -112,10 +112,10 @@ class HeadPublisher:
             await self._wait()
 
     async def _wait(self) -> None:
-        """Until something has changed, a peer has come or gone, or 30 s are over."""
+        """Until something has changed, a peer has come or gone, or 30 s are over (before the first head: 3)."""
+        pause = self._clock.sleep(EVERY_S if self._is_newest else MEET_S)
         waits = [
-            asyncio.ensure_future(wait)
-            for wait in (self._changed.wait(), self._peers.wait_changed(), self._clock.sleep(EVERY_S))
+            asyncio.ensure_future(wait) for wait in (self._changed.wait(), self._peers.wait_changed(), pause)
         ]
         first = asyncio.get_running_loop().create_future()
         for wait in waits:

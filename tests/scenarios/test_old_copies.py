@@ -1,5 +1,6 @@
 """An old copy of a store is brought up from what peers keep, and only then signs and publishes again."""
 
+import asyncio
 import copy
 
 import pytest
@@ -245,3 +246,19 @@ async def test_killed_at_every_step(power: bool) -> None:
         await copy_blobs(newest, world)
         assert (await world.read(session_id))[: 300 * KIB] == await newest.read(session_id)
         assert (await world.verify(session_id)).valid
+
+
+async def test_one_peer_that_stays_away_delays_the_first_head_by_seconds() -> None:
+    world, _, _ = await make_old_copy(await make_holders())
+    away, *others = world.peers.peers
+    away.faults.unreachable = True
+    publisher = world.heads.publisher
+    assert publisher is not None
+    running = asyncio.ensure_future(publisher.run())
+    for peer in others:
+        peer.faults.calls.clear()
+    await world.clock.advance(1)
+    assert not any("put_head" in peer.faults.calls for peer in others)
+    await world.clock.advance(2 * MEET_S + 2)
+    assert all("put_head" in peer.faults.calls for peer in others)
+    running.cancel()
