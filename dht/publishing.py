@@ -112,7 +112,7 @@ class HeadPublisher:
             await self._wait()
 
     async def _wait(self) -> None:
-        """Until something has changed, a peer has come or gone, or 30 s are over (before the first head: 3)."""
+        """Until something has changed, a peer has come or gone, or a pause is over."""
         pause = self._clock.sleep(EVERY_S if self._is_newest else MEET_S)
         waits = [
             asyncio.ensure_future(wait) for wait in (self._changed.wait(), self._peers.wait_changed(), pause)
