@@ -16,7 +16,7 @@ from dht.plan import Target
 from dht.ports import OwnChunk, SpreadPorts
 from dht.preset import SpreadPreset
 from dht.replicas import MAX_TROUBLE, is_counting, scan_replicas
-from dht.transfer import put_chunk
+from dht.transfer import PIECE_BYTES, cut, put_chunk
 from kernel.chunk_id import compute_chunk_id, compute_chunk_leaves
 from kernel.domains import Network
 from kernel.errors import LucidError, PeerFault, StoreDamaged, StoreError, Unavailable
@@ -31,13 +31,13 @@ class LoadedChunk:
 
     Attributes:
         chunk: which one.
-        blob: its bytes, checked.
-        leaves: leaf hashes of the blob.
+        frames: its bytes, checked, as they are sent.
+        leaves: its leaf hashes.
         lease_key: of its session.
     """
 
     chunk: OwnChunk
-    blob: bytes
+    frames: Sequence[bytes]
     leaves: Sequence[bytes]
     lease_key: SigningKey
 
@@ -62,11 +62,14 @@ class Placer:
         """
         if self._ports.blobs.size(chunk.chunk_id) != chunk.size_bytes:
             raise StoreDamaged(f"chunk {chunk.index} is missing here")
-        blob = await self._ports.blobs.read(chunk.chunk_id)
-        leaves = await self._ports.offload.run(compute_chunk_leaves, blob)
-        if await self._ports.offload.run(compute_chunk_id, leaves, len(blob)) != chunk.chunk_id:
+        frames, leaves = [], []
+        for place in range(0, chunk.size_bytes, PIECE_BYTES):
+            piece = await self._ports.blobs.read(chunk.chunk_id, place, PIECE_BYTES)
+            frames += cut(piece)
+            leaves += await self._ports.offload.run(compute_chunk_leaves, piece)
+        if await self._ports.offload.run(compute_chunk_id, leaves, chunk.size_bytes) != chunk.chunk_id:
             raise StoreDamaged(f"chunk {chunk.index} is damaged here")
-        return LoadedChunk(chunk, blob, leaves, await self._ports.recordings.lease_key(chunk.session_id))
+        return LoadedChunk(chunk, frames, leaves, await self._ports.recordings.lease_key(chunk.session_id))
 
     async def place(self, loaded: LoadedChunk, target: Target) -> None:
         """Makes or renews a replica. A peer that fails is left alone for a while, and the row says why."""
@@ -92,7 +95,7 @@ class Placer:
         wall_ns = self._ports.clock.wall_ns()
         lease = chunk_pb2.Lease(
             chunk_id=chunk.chunk_id,
-            size_bytes=len(loaded.blob),
+            size_bytes=chunk.size_bytes,
             replica=target.replica,
             holder=holder,
             sequence=max(target.after + 1, wall_ns // 1_000_000),
@@ -101,7 +104,7 @@ class Placer:
         signed = sign_lease(key, self._network, lease)
         release = sign_release(key, self._network, chunk.chunk_id, holder, lease.sequence)
         receipt = await put_chunk(
-            peer, self._network, signed, loaded.blob, leaves=loaded.leaves, pace=self._pace
+            peer, self._network, signed, loaded.frames, leaves=loaded.leaves, pace=self._pace
         )
         return chunk_pb2.Replica(holder=holder, lease=signed, receipt=receipt, release=release)
 

@@ -21,6 +21,9 @@ from lucid.v1 import chunk_pb2, identity_pb2
 FRAME_BYTES = 256 << 10
 """Most bytes of a frame."""
 
+PIECE_BYTES = 4 * FRAME_BYTES
+"""So much of a blob is read from the disk at once."""
+
 MAX_LEAVES_BYTES = -(-MAX_BLOB_BYTES // LEAF_BYTES) * HASH_BYTES
 """Length of the leaf hashes of the greatest blob."""
 
@@ -51,6 +54,11 @@ def check_leaves(chunk_id: bytes, size_bytes: int, leaves: bytes) -> list[bytes]
     if compute_chunk_id(split, size_bytes) != chunk_id:
         raise InvalidRecord(Reason.WRONG_HASH, f"the leaf hashes do not give chunk ID {chunk_id.hex()}")
     return split
+
+
+def cut(blob: bytes) -> list[bytes]:
+    """The frames of a blob, or of a part of it that begins with a frame."""
+    return [blob[start : start + FRAME_BYTES] for start in range(0, len(blob), FRAME_BYTES)]
 
 
 class ChunkReceiver:
@@ -223,7 +231,7 @@ async def put_chunk(
     peer: Peer,
     network: Network,
     lease: identity_pb2.Signed,
-    blob: bytes,
+    blob: bytes | Sequence[bytes],
     *,
     leaves: Sequence[bytes] | None = None,
     pace: Pace = UNPACED,
@@ -234,7 +242,7 @@ async def put_chunk(
         peer: the holder.
         network: where lease and receipt count.
         lease: signed; names this holder and this chunk.
-        blob: all of the chunk.
+        blob: all of the chunk, or what `cut` makes of it: so it is cut once for all its holders.
         leaves: its leaf hashes, if they are known already.
         pace: limits on speed and silence.
 
@@ -246,9 +254,11 @@ async def put_chunk(
         Unavailable: it fell silent.
         LucidError: it refused (`StoreFull`, …).
     """
-    joined = b"".join(compute_chunk_leaves(blob) if leaves is None else leaves)
+    frames = cut(blob) if isinstance(blob, bytes) else blob
+    if leaves is None:
+        leaves = [leaf for frame in frames for leaf in compute_chunk_leaves(frame)]
     async with pace.patience() as patience:
-        sender = _Sender(lease, joined, blob, pace, patience)
+        sender = _Sender(lease, b"".join(leaves), frames, pace, patience)
         responses = peer.put_chunk(sender.requests())
         receipt: identity_pb2.Signed | None = None
         try:
@@ -270,10 +280,16 @@ class _Sender:
     """The client's half of `PutChunk`."""
 
     def __init__(
-        self, lease: identity_pb2.Signed, leaves: bytes, blob: bytes, pace: Pace, patience: Patience
+        self,
+        lease: identity_pb2.Signed,
+        leaves: bytes,
+        frames: Sequence[bytes],
+        pace: Pace,
+        patience: Patience,
     ) -> None:
         self._open = chunk_pb2.PutOpen(lease=lease, leaves=leaves)
-        self._blob = memoryview(blob)
+        self._frames = frames
+        self._size_bytes = sum(map(len, frames))
         self._pace = pace
         self._patience = patience
         self._begin: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -282,10 +298,12 @@ class _Sender:
     async def requests(self) -> AsyncIterator[chunk_pb2.PutChunkRequest]:
         """What is sent: the opening, then, when the holder has said from where, frames."""
         yield chunk_pb2.PutChunkRequest(open=self._open)
-        for start in range(await self._begin, len(self._blob), FRAME_BYTES):
-            frame = bytes(self._blob[start : start + FRAME_BYTES])
+        first, sent_of_first = divmod(await self._begin, FRAME_BYTES)
+        for number in range(first, len(self._frames)):
+            frame = self._frames[number][sent_of_first:]
+            sent_of_first = 0
             await self._pace.send(len(frame), self._patience)
-            self._sent = start + len(frame)
+            self._sent += len(frame)
             yield chunk_pb2.PutChunkRequest(frame=frame)
 
     def on_response(
@@ -294,21 +312,21 @@ class _Sender:
         """Judges an answer; returns the receipt when it has come."""
         kind = response.WhichOneof("kind")
         if kind == "offset" and not self._begin.done():
-            if not is_range(len(self._blob), response.offset, len(self._blob)):
+            if not is_range(self._size_bytes, response.offset, self._size_bytes):
                 raise InvalidRecord(Reason.MALFORMED, f"frames are to begin at {response.offset}")
             self._sent = response.offset
             self._begin.set_result(response.offset)
             return None
         if kind != "receipt" or receipt is not None:
             raise InvalidRecord(Reason.MALFORMED, "an answer to PutChunk out of turn")
-        if not self._begin.done() or self._sent < len(self._blob):
+        if not self._begin.done() or self._sent < self._size_bytes:
             raise InvalidRecord(Reason.NOT_CONSISTENT, "a receipt for what was not sent yet")
         return response.receipt
 
     def stop(self) -> None:
         """Lets `requests` end if nobody has told it where to begin."""
         if not self._begin.done():
-            self._begin.set_result(len(self._blob))
+            self._begin.set_result(self._size_bytes)
 
 
 @contextmanager
