@@ -313,12 +313,13 @@ class _Fetch:
         """Judges the next message; returns the length of the frame in it."""
         if response is None or response.WhichOneof("kind") != "frame":
             raise InvalidRecord(Reason.MALFORMED, "the transfer ends, or goes on without a frame")
-        receiver.take(response.frame)
+        frame = response.frame  # each look at it makes a copy
+        receiver.take(frame)
         receiver.parts.clear()
         start, device = share.position, peer.identity.device
-        self._blob[start : start + len(response.frame)] = response.frame
-        self.useful[device] = self.useful.get(device, 0) + self._shares.bring(device, len(response.frame))
-        return len(response.frame)
+        self._blob[start : start + len(frame)] = frame
+        self.useful[device] = self.useful.get(device, 0) + self._shares.bring(device, len(frame))
+        return len(frame)
 
     @contextmanager
     def _dropping(self, peer: Peer) -> Iterator[None]:

@@ -17,7 +17,7 @@ from dht.plan import Target
 from dht.ports import OwnChunk, SpreadPorts
 from dht.preset import SpreadPreset
 from dht.replicas import MAX_TROUBLE, is_counting, scan_replicas
-from dht.transfer import fetch_leaves, put_chunk
+from dht.transfer import PIECE_BYTES, cut, fetch_leaves, put_chunk
 from kernel.chunk_id import compute_chunk_id, compute_chunk_leaves
 from kernel.domains import Network
 from kernel.errors import LucidError, NotFound, PeerFault, StoreDamaged, StoreError, Unavailable
@@ -35,13 +35,14 @@ class LoadedChunk:
 
     Attributes:
         chunk: which one.
-        blob: its bytes, checked; None if it is not here, and all who are asked should have it.
-        leaves: leaf hashes of the blob.
+        frames: its bytes, checked, as they are sent; None if they are not here, and all who are asked should
+            have them.
+        leaves: its leaf hashes.
         lease_key: of its session.
     """
 
     chunk: OwnChunk
-    blob: bytes | None
+    frames: Sequence[bytes] | None
     leaves: Sequence[bytes]
     lease_key: SigningKey
 
@@ -78,19 +79,32 @@ class Placer:
         """
         key = await self._ports.recordings.lease_key(chunk.session_id)
         if self._ports.blobs.size(chunk.chunk_id) == chunk.size_bytes:
-            blob: bytes | None = await self._ports.blobs.read(chunk.chunk_id)
-        else:
-            if all(target.holder.device in keepers for target in targets):
-                leaves = await self._fetch_leaves(chunk, targets)
-                if leaves is not None:
-                    return LoadedChunk(chunk, None, leaves, key)
-            blob = await self._fetch(chunk)
+            return await self._read(chunk, key)
+        if all(target.holder.device in keepers for target in targets):
+            leaves = await self._fetch_leaves(chunk, targets)
+            if leaves is not None:
+                return LoadedChunk(chunk, None, leaves, key)
+        blob = await self._fetch(chunk)
         if blob is None:
             raise StoreDamaged(f"chunk {chunk.index} is missing here, and no peer gives it")
         leaves = await self._ports.offload.run(compute_chunk_leaves, blob)
-        if await self._ports.offload.run(compute_chunk_id, leaves, len(blob)) != chunk.chunk_id:
+        return await self._check(chunk, cut(blob), leaves, key)
+
+    async def _read(self, chunk: OwnChunk, key: SigningKey) -> LoadedChunk:
+        frames: list[bytes] = []
+        leaves: list[bytes] = []
+        for place in range(0, chunk.size_bytes, PIECE_BYTES):
+            piece = await self._ports.blobs.read(chunk.chunk_id, place, PIECE_BYTES)
+            frames += cut(piece)
+            leaves += await self._ports.offload.run(compute_chunk_leaves, piece)
+        return await self._check(chunk, frames, leaves, key)
+
+    async def _check(
+        self, chunk: OwnChunk, frames: Sequence[bytes], leaves: Sequence[bytes], key: SigningKey
+    ) -> LoadedChunk:
+        if await self._ports.offload.run(compute_chunk_id, leaves, chunk.size_bytes) != chunk.chunk_id:
             raise StoreDamaged(f"chunk {chunk.index} is damaged here")
-        return LoadedChunk(chunk, blob, leaves, key)
+        return LoadedChunk(chunk, frames, leaves, key)
 
     async def _fetch_leaves(self, chunk: OwnChunk, targets: Sequence[Target]) -> list[bytes] | None:
         for target in targets:
@@ -112,7 +126,7 @@ class Placer:
         try:
             row = await self._put(loaded, target)
         except LucidError as error:
-            has_chunk = loaded.blob is not None or not isinstance(error, NotFound)
+            has_chunk = loaded.frames is not None or not isinstance(error, NotFound)
             if has_chunk:
                 self._backoffs.on_failure(device, clock.monotonic_ns(), fault=isinstance(error, PeerFault))
             row = self._describe_failure(chunk, target, error)
@@ -144,7 +158,7 @@ class Placer:
             peer,
             self._network,
             signed,
-            loaded.blob,
+            loaded.frames,
             leaves=loaded.leaves,
             size_bytes=chunk.size_bytes,
             pace=self._pace,

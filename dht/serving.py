@@ -12,7 +12,7 @@ from dht.check_budget import CheckBudget, CheckLimits
 from dht.holding_store import HoldingStore
 from dht.lease import CHUNK_ID_BYTES, MAX_BLOB_BYTES
 from dht.ports import KeepingPorts, PeerIdentity
-from dht.transfer import FRAME_BYTES, check_leaves, count_leaves, is_range
+from dht.transfer import PIECE_BYTES, check_leaves, count_leaves, cut, is_range
 from kernel.chunk_id import LEAF_BYTES, compute_chunk_id, compute_chunk_leaves
 from kernel.errors import InvalidRecord, NotFound, Reason, StoreDamaged
 from kernel.merkle import compute_inclusion_proof, compute_leaf
@@ -20,7 +20,6 @@ from lucid.v1 import chunk_pb2
 
 MAX_ASKED_CHUNKS = 1024
 MAX_AUDITED_LEAVES = 16
-PIECE_BYTES = 4 * FRAME_BYTES
 
 
 class ServedChunks:
@@ -56,8 +55,7 @@ class ServedChunks:
         yield chunk_pb2.GetChunkResponse(open=opening)
         for place in range(start, end, PIECE_BYTES):
             piece = await self._read(request.chunk_id, place, min(PIECE_BYTES, end - place))
-            for begin in range(0, len(piece), FRAME_BYTES):
-                frame = piece[begin : begin + FRAME_BYTES]
+            for frame in cut(piece):
                 await self._pace.send(len(frame))
                 yield chunk_pb2.GetChunkResponse(frame=frame)
 

@@ -21,6 +21,9 @@ from lucid.v1 import chunk_pb2, identity_pb2
 FRAME_BYTES = 256 << 10
 """Most bytes of a frame."""
 
+PIECE_BYTES = 4 * FRAME_BYTES
+"""So much of a blob is read from the disk at once."""
+
 MAX_LEAVES_BYTES = -(-MAX_BLOB_BYTES // LEAF_BYTES) * HASH_BYTES
 """Length of the leaf hashes of the greatest blob."""
 
@@ -51,6 +54,11 @@ def check_leaves(chunk_id: bytes, size_bytes: int, leaves: bytes) -> list[bytes]
     if compute_chunk_id(split, size_bytes) != chunk_id:
         raise InvalidRecord(Reason.WRONG_HASH, f"the leaf hashes do not give chunk ID {chunk_id.hex()}")
     return split
+
+
+def cut(blob: bytes) -> list[bytes]:
+    """The frames of a blob, or of a part of it that begins with a frame."""
+    return [blob[start : start + FRAME_BYTES] for start in range(0, len(blob), FRAME_BYTES)]
 
 
 class ChunkReceiver:
@@ -223,7 +231,7 @@ async def put_chunk(
     peer: Peer,
     network: Network,
     lease: identity_pb2.Signed,
-    blob: bytes | None,
+    blob: bytes | Sequence[bytes] | None,
     *,
     leaves: Sequence[bytes] | None = None,
     size_bytes: int | None = None,
@@ -235,7 +243,8 @@ async def put_chunk(
         peer: the holder.
         network: where lease and receipt count.
         lease: signed; names this holder and this chunk.
-        blob: all of the chunk; None if it is not here: then the holder must have it, and gets a lease alone.
+        blob: all of the chunk, or what `cut` makes of it: so it is cut once for all its holders. None if it
+            is not here: then the holder must have it, and gets a lease alone.
         leaves: its leaf hashes, if they are known already. Without a blob they must be.
         size_bytes: length of the blob; needed where that is not here.
         pace: limits on speed and silence.
@@ -249,10 +258,13 @@ async def put_chunk(
         NotFound: it does not hold the chunk, and there is no blob.
         LucidError: it refused (`StoreFull`, …).
     """
-    joined = b"".join(compute_chunk_leaves(blob or b"") if leaves is None else leaves)
-    size_bytes = len(blob or b"") if size_bytes is None else size_bytes
+    frames = cut(blob) if isinstance(blob, bytes) else blob
+    if leaves is None:
+        leaves = [leaf for frame in frames or () for leaf in compute_chunk_leaves(frame)]
+    if size_bytes is None:
+        size_bytes = sum(map(len, frames or ()))
     async with pace.patience() as patience:
-        sender = _Sender(lease, joined, blob, size_bytes, pace, patience)
+        sender = _Sender(lease, b"".join(leaves), frames, size_bytes, pace, patience)
         responses = peer.put_chunk(sender.requests())
         receipt: identity_pb2.Signed | None = None
         try:
@@ -297,13 +309,13 @@ class _Sender:
         self,
         lease: identity_pb2.Signed,
         leaves: bytes,
-        blob: bytes | None,
+        frames: Sequence[bytes] | None,
         size_bytes: int,
         pace: Pace,
         patience: Patience,
     ) -> None:
         self._open = chunk_pb2.PutOpen(lease=lease, leaves=leaves)
-        self._blob = None if blob is None else memoryview(blob)
+        self._frames = frames
         self._size_bytes = size_bytes
         self._pace = pace
         self._patience = patience
@@ -313,11 +325,13 @@ class _Sender:
     async def requests(self) -> AsyncIterator[chunk_pb2.PutChunkRequest]:
         """What is sent: the opening, then, when the holder has said from where, frames."""
         yield chunk_pb2.PutChunkRequest(open=self._open)
-        begin = await self._begin
-        for start in range(begin, self._size_bytes if self._blob else begin, FRAME_BYTES):
-            frame = bytes((self._blob or b"")[start : start + FRAME_BYTES])
+        first, sent_of_first = divmod(await self._begin, FRAME_BYTES)
+        frames = self._frames or ()
+        for number in range(first, len(frames)):
+            frame = frames[number][sent_of_first:]
+            sent_of_first = 0
             await self._pace.send(len(frame), self._patience)
-            self._sent = start + len(frame)
+            self._sent += len(frame)
             yield chunk_pb2.PutChunkRequest(frame=frame)
 
     def on_response(
@@ -328,7 +342,7 @@ class _Sender:
         if kind == "offset" and not self._begin.done():
             if not is_range(self._size_bytes, response.offset, self._size_bytes):
                 raise InvalidRecord(Reason.MALFORMED, f"frames are to begin at {response.offset}")
-            if self._blob is None and response.offset < self._size_bytes:
+            if self._frames is None and response.offset < self._size_bytes:
                 raise NotFound("the peer does not hold the chunk, which is not here either")
             self._sent = response.offset
             self._begin.set_result(response.offset)
