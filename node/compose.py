@@ -97,6 +97,9 @@ class Node:
         self.manager = SessionManager(session_ports, keys, session_preset)
         self.prover = Prover(session_ports, keys)
         self.heads = OwnerHeads(session_ports, keys, peering.keys, self.manager, peering.book, log)
+        if self.heads.publisher is not None:
+            self.heads.publisher.on_kept = self.spreading.replicator.on_heads
+            self.spreading.recordings.count_keepers = self.heads.publisher.count_keepers
 
     async def start(self) -> None:
         """Recovers what a killed process left; after this the node can be served."""
@@ -222,7 +225,7 @@ class Node:
             replicas_held=held,
             listen="" if self.peering.address is None else str(self.peering.address),
             peers_connected=self.peering.book.count_connected(),
-            peers_known=len(self.peering.book.describe()),
+            peers_known=self.peering.book.count_configured(),
             held_bytes=self.hosting.holdings.held_bytes,
         )
 
