@@ -45,7 +45,8 @@ class Throttle:
 
     def __init__(self, clock: Clock, rate_bytes_s: int = 0) -> None:
         self._clock = clock
-        self._bucket = TokenBucket(rate_bytes_s, clock.monotonic_ns()) if rate_bytes_s else None
+        # It begins full, whenever that is: composing a node asks no clock.
+        self._bucket = TokenBucket(rate_bytes_s, 0) if rate_bytes_s else None
 
     @property
     def is_limited(self) -> bool:

@@ -97,7 +97,7 @@ class HeadPublisher:
         self._find_newer = find_newer
         self._is_newest = find_newer is None
         self._newest = 0
-        self._meet_until_ns = clock.monotonic_ns() + round(MEET_S * 1e9)
+        self._looked_ns: int | None = None
         self._changed = asyncio.Event()
         self._lock = asyncio.Lock()
         self._kept: dict[bytes, tuple[int, int]] = {}
@@ -242,7 +242,9 @@ class HeadPublisher:
             False while peers may still come.
         """
         connected = [self._peers.find(peer.device) is not None for peer in self._peers.known()]
-        waited = self._clock.monotonic_ns() >= self._meet_until_ns
+        now_ns = self._clock.monotonic_ns()
+        self._looked_ns = now_ns if self._looked_ns is None else self._looked_ns
+        waited = now_ns - self._looked_ns >= MEET_S * 1e9
         if self._find_newer is None or not any(connected) or not (waited or all(connected)):
             return False
         self._newest = await self._find_newer(_get_sequence(self._load_head()))
