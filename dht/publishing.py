@@ -153,6 +153,8 @@ class HeadPublisher:
                 await self._objects.drop(stored)
                 await self._records.commit([Delete(tables.OBJECTS, key)])
         self.problem = "" if is_kept else "the newest head is not kept by other nodes yet"
+        if is_kept and self._objects.has_failed:
+            self.problem = "a node does not take copies of what the newest head leads to"
         return is_kept
 
     def _note_keepers(self) -> None:
