@@ -17,7 +17,7 @@ async def test_results_come_in_order() -> None:
 
 
 async def test_a_failure_is_told_when_all_have_ended() -> None:
-    ended = []
+    ended: list[None] = []
 
     async def fail() -> None:
         raise Conflict("first")
