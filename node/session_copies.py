@@ -67,6 +67,10 @@ class SessionCopies:
         """See `Sessions`."""
         return await self._manager.adopt(Copy(session_id, payloads, session_pb2.Adopted()))
 
+    async def catch_up(self, session_id: bytes, payloads: Sequence[bytes]) -> bool:
+        """See `Sessions`."""
+        return await self._manager.catch_up(Copy(session_id, payloads, session_pb2.Adopted()))
+
     async def adopt_deletion(self, session_id: bytes) -> None:
         """See `Sessions`."""
         await self._manager.adopt_deletion(session_id)
@@ -90,9 +94,10 @@ class SessionCopies:
         draw = self._ports.entropy.draw
         return seal(secret, reader, session_id, draw(32), draw(aead.NONCE_BYTES))
 
-    def count_shared(self, owner: bytes) -> int:
+    def count_shared(self, owner: bytes) -> tuple[int, int]:
         """See `SharedSessions`."""
-        return sum(row.adopted.owner == owner for _, row in self._catalog.rows([]))
+        owners = [row.adopted.owner for _, row in self._catalog.rows([]) if row.adopted.owner]
+        return owners.count(owner), len(owners)
 
     async def adopt_shared(
         self, session_id: bytes, payloads: Sequence[bytes], adopted: session_pb2.Adopted

@@ -117,7 +117,7 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "replicas_held": "copies of single chunks that other nodes hold",
         "listen": "multiaddr where other nodes reach this one, its ID included; empty: nowhere",
         "peers_connected": "peers that can be called now",
-        "peers_known": "peers that are known, and configured addresses where nobody was met yet",
+        "peers_known": "configured addresses of peers",
         "held_bytes": "bytes of chunks that are held for others; part of `blob_bytes`",
     },
     "doctor": {

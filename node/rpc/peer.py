@@ -21,7 +21,7 @@ from lucid.v1 import (
     witness_pb2,
     witness_pb2_grpc,
 )
-from node.rpc.call_errors import decode_peer_error
+from node.rpc.call_errors import check_decoded, decode_peer_error
 from node.rpc.limits import METHODS
 from node.rpc.tokens import METADATA_KEY
 
@@ -156,11 +156,12 @@ class RpcPeer:
         try:
             call = method(request, timeout=METHODS[name].deadline_s, metadata=self._metadata)
             with self._watched(call):
-                return await call
+                response = await call
         except grpc.aio.AioRpcError as error:
             raise self._decode(error) from error
         except asyncio.CancelledError:
             raise self._explain_cancellation() from None
+        return check_decoded(response, self._name)
 
     async def _iterate(self, call: Any, idle_s: float | None) -> AsyncIterator[Any]:
         """Messages of a stream; a silence of more than `idle_s` ends it."""
@@ -171,11 +172,14 @@ class RpcPeer:
                         message = await call.read()
                     if message is grpc.aio.EOF:
                         return
-                    yield message
+                    yield check_decoded(message, self._name)
         except TimeoutError:
             raise Unavailable(f"{self._name} has sent nothing for {idle_s} s") from None
         except grpc.aio.AioRpcError as error:
             raise self._decode(error) from error
+        except grpc.aio.BaseError:
+            # The peer ended the call while the request was on its way out; its status tells why.
+            raise self._decode(await _get_error(call)) from None
         except asyncio.CancelledError:
             raise self._explain_cancellation() from None
         finally:
@@ -212,3 +216,9 @@ class RpcPeer:
         if error.code() == grpc.StatusCode.UNAVAILABLE and not error.trailing_metadata():
             self._on_lost()
         return decoded
+
+
+async def _get_error(call: Any) -> grpc.aio.AioRpcError:
+    """How a call has ended, by the word of the other side."""
+    code, details = await call.code(), await call.details()
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), await call.trailing_metadata(), details)
