@@ -3,7 +3,8 @@
 Rules:
 - Asked are, in this order: the holders of its replicas, the nodes where placement would have put it,
   everybody who is connected. Who served badly comes last; who lied is not asked for a while.
-- While no peer at all is connected, the first fetch waits for one for `meet_s`.
+- While no peer at all is connected, the first fetch waits for one for `meet_s`. For so long after a start,
+  what nobody gives is asked of those who come.
 - The first who answers gives the leaf hashes, which must give the chunk ID; who is silent is overtaken by the
   next. From then on several bring ranges at once (`dht.shares`), every frame checked by itself.
 - A source that lies, fails or falls silent is dropped, and its range taken over. A holder whose copy is gone
@@ -13,7 +14,7 @@ Rules:
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -66,6 +67,7 @@ class Fetcher:
         """`expects_peers`: some are configured; they may not have been met yet."""
         self._expects_peers = expects_peers
         self._is_alone = False
+        self._meet_until_ns = clock.monotonic_ns() + round(preset.meet_s * 1e9)
         self._records = records
         self._clock = clock
         self._peers = peers
@@ -111,16 +113,19 @@ class Fetcher:
         """
         async with self._slots:
             await self._meet()
-            sources = self._find_sources(devices)
-            if not sources:
-                return None
-            fetch = _Fetch(chunk_id, size_bytes, self._clock, self._preset, self._pace, self._merits)
-            try:
-                return await fetch.run(sources)
-            finally:
-                self._learn(fetch)
-                if broken is not None:
-                    broken.update(fetch.broken)
+            asked: set[bytes] = set()
+            while sources := [one for one in self._find_sources(devices) if one.identity.device not in asked]:
+                asked |= {peer.identity.device for peer in sources}
+                fetch = _Fetch(chunk_id, size_bytes, self._clock, self._preset, self._pace, self._merits)
+                try:
+                    found = await fetch.run(sources)
+                finally:
+                    self._learn(fetch)
+                    if broken is not None:
+                        broken.update(fetch.broken)
+                if found is not None or not await self._meet_more(asked):
+                    return found
+            return None
 
     async def _meet(self) -> None:
         """Waits for the first peer for a while, as after a start; in vain, the next one does not wait."""
@@ -132,6 +137,17 @@ class Fetcher:
                 return
             await self._clock.sleep(MEET_POLL_S)
         self._is_alone = False
+
+    async def _meet_more(self, asked: Collection[bytes]) -> bool:
+        """Soon after a start, waits for peers that were not asked; False if there are none."""
+        while self._clock.monotonic_ns() < self._meet_until_ns:
+            others = [peer.device for peer in self._peers.known() if peer.device not in asked]
+            if any(map(self._peers.find, others)):
+                return True
+            if not others and not self._expects_peers:
+                return False
+            await self._clock.sleep(MEET_POLL_S)
+        return False
 
     def _find_sources(self, devices: Sequence[bytes]) -> list[Peer]:
         order = dict.fromkeys([*devices, *(peer.device for peer in self._peers.known())])

@@ -5,7 +5,7 @@ blobs are missing is worthless, and its object is made again. Replicas go to pee
 peer give, to as many owners as there are; what is there is renewed when half of its lease is over.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -19,6 +19,7 @@ from dht.transfer import put_chunk
 from kernel import aead
 from kernel.domains import Network
 from kernel.errors import LucidError, NotFound
+from kernel.gathering import gather_all
 from kernel.ports import Blobs, Clock, Entropy
 from lucid.v1 import chunk_pb2, head_pb2
 
@@ -95,41 +96,41 @@ class ObjectStore:
         """
         changed = False
         for part in stored.object.parts:
-            blob: bytes | None = None
-            for peer, replica in self._choose(stored, part.chunk_id):
-                if blob is None:
-                    blob = await self._blobs.read(part.chunk_id)
-                changed |= await self._put(stored, part, peer, replica, blob)
+            number = sum(chunk_id == part.chunk_id for chunk_id, _ in _list_leases(stored))
+            while chosen := self._choose(stored, part.chunk_id):
+                blob = await self._blobs.read(part.chunk_id)
+                puts = [
+                    self._put(stored, part, peer, replica, number + place, blob)
+                    for place, (peer, replica) in enumerate(chosen)
+                ]
+                changed |= any(await gather_all(puts))
+                number += len(chosen)
         return changed
 
     def _choose(
         self, stored: head_pb2.StoredObject, chunk_id: bytes
-    ) -> Iterator[tuple[Peer, chunk_pb2.Replica | None]]:
-        """Whom to send a part to, and which replica that renews; ends when there are enough fresh ones."""
+    ) -> Sequence[tuple[Peer, chunk_pb2.Replica | None]]:
+        """Whom to send a part to now, and which replica that renews; nobody if enough are fresh."""
         replicas = {replica.holder: replica for replica in _group(stored)[chunk_id]}
-        owners = {
-            peer.owner
-            for peer in self._peers.known()
-            if peer.device in replicas and self._is_fresh(replicas[peer.device])
-        }
+        fresh = {holder for holder, replica in replicas.items() if self._is_fresh(replica)}
+        owners = {peer.owner for peer in self._peers.known() if peer.device in fresh}
         ranked = sorted(
             self._peers.known(), key=lambda peer: (peer.device not in replicas, rank(chunk_id, peer.device))
         )
+        chosen: dict[bytes, tuple[Peer, chunk_pb2.Replica | None]] = {}
         for may_repeat_owner in (False, True):
             for identity in ranked:
-                fresh = [one for one in _group(stored)[chunk_id] if self._is_fresh(one)]
-                if len(fresh) >= REPLICAS:
-                    return
-                peer = self._peers.find(identity.device)
-                if (
-                    peer is None
-                    or identity.device in self._failed
-                    or any(one.holder == identity.device for one in fresh)
-                    or (identity.owner in owners and not may_repeat_owner)
-                ):
+                device = identity.device
+                if len(fresh) + len(chosen) >= REPLICAS:
+                    break
+                peer = self._peers.find(device)
+                if peer is None or device in self._failed or device in fresh or device in chosen:
+                    continue
+                if identity.owner in owners and not may_repeat_owner:
                     continue
                 owners.add(identity.owner)
-                yield peer, replicas.get(identity.device)
+                chosen[device] = peer, replicas.get(device)
+        return list(chosen.values())
 
     async def _put(
         self,
@@ -137,10 +138,10 @@ class ObjectStore:
         part: chunk_pb2.ObjectPart,
         peer: Peer,
         replica: chunk_pb2.Replica | None,
+        number: int,
         blob: bytes,
     ) -> bool:
         holder = peer.identity.device
-        number = sum(chunk_id == part.chunk_id for chunk_id, _ in _list_leases(stored))
         lease = chunk_pb2.Lease(
             chunk_id=part.chunk_id,
             size_bytes=part.size_bytes,

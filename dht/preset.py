@@ -21,7 +21,7 @@ class SpreadPreset:
         fetches_in_flight: chunks that are in memory at once while they are fetched (operational).
         sources: peers from which one chunk is fetched at the same time (operational).
         hedge_s: when a source has not begun after so long, the next one is asked, too (operational).
-        meet_s: a fetch waits so long for the first peer to connect (operational).
+        meet_s: a fetch waits so long for the first peer to connect; after a start, for more (operational).
         first_backoff_s: a peer that failed is left alone so long, then twice as long, … (operational).
         longest_backoff_s: … up to this; at once if it broke the rules (operational).
         grace_s: the replicas of a peer that was not seen for so long are made again elsewhere (operational).

@@ -28,6 +28,7 @@ from dht.ports import Peer, Peers, Sessions
 from dht.transfer import blaming
 from kernel.domains import Network
 from kernel.errors import LucidError, NotFound
+from kernel.gathering import gather_all
 from kernel.ports import Clock, Delete, Entropy, Operation, Put, Records
 from kernel.signing import SigningKey
 from kernel.waiting import wait_for_event
@@ -168,6 +169,8 @@ class HeadPublisher:
                 await self._objects.drop(stored)
                 await self._records.commit([Delete(tables.OBJECTS, key)])
         self.problem = "" if is_kept else _NOT_KEPT
+        if is_kept and self._objects.has_failed:
+            self.problem = "a node does not take copies of what the newest head leads to"
         return is_kept
 
     def _note_keepers(self) -> None:
@@ -335,22 +338,22 @@ class HeadPublisher:
         """Leaves the head with its keepers; True if all that were asked have it, and at least one."""
         head = self._load_head() or head
         acknowledged = {receipt.public_key for receipt in head.receipts}
-        sent_all = True
-        for peer in self._choose_keepers():
-            if peer.identity.device in acknowledged:
-                continue
-            try:
-                response = await peer.put_head(chunk_pb2.PutHeadRequest(entry=head.entry))
-                with blaming(peer):
-                    verify_head_receipt(
-                        response.receipt, self._keys.network, head.entry.head, peer.identity.device
-                    )
-            except LucidError:
-                sent_all = False
-                continue
-            head.receipts.append(response.receipt)
-            await self._records.commit([Put(tables.OBJECTS, tables.HEAD_KEY, head.SerializeToString())])
-        return sent_all and bool(head.receipts)
+        asked = [peer for peer in self._choose_keepers() if peer.identity.device not in acknowledged]
+        sent = await gather_all(self._send_to(peer, head) for peer in asked)
+        return all(sent) and bool(head.receipts)
+
+    async def _send_to(self, peer: Peer, head: head_pb2.PublishedHead) -> bool:
+        try:
+            response = await peer.put_head(chunk_pb2.PutHeadRequest(entry=head.entry))
+            with blaming(peer):
+                verify_head_receipt(
+                    response.receipt, self._keys.network, head.entry.head, peer.identity.device
+                )
+        except LucidError:
+            return False
+        head.receipts.append(response.receipt)
+        await self._records.commit([Put(tables.OBJECTS, tables.HEAD_KEY, head.SerializeToString())])
+        return True
 
     def _choose_keepers(self) -> Sequence[Peer]:
         """Always the same ones first: so old heads are replaced where they are."""

@@ -73,11 +73,13 @@ def test_restored_from_words_read_shared_and_refused(
     again = new.json("restore", *words, *peers)
     assert (again["restored"], again["known"]) == (0, 1)
 
-    new.start_ready(*peers)
-    eventually(lambda: all(peer["connected"] for peer in new.json("peers")["peers"]))
+    new.start_ready(*peers)  # its peers are on their way: reading waits for them
     new.json("session", "get", session_id, str(tmp_path / "got"))
     assert (tmp_path / "got").read_bytes() == data
     assert new.json("session", "verify", session_id)["valid"]
+    # What holders keep is taken over: leases, and a head of the new device.
+    eventually(lambda: new.json("replicas", session_id)["pending"] == 0)
+    assert new.json("session", "verify", session_id, "--remote", "--percent", "100")["valid"]
     new.daemons[-1].stop()
 
     nobody = Place(tmp_path / "nobody", owner.passphrase_file)

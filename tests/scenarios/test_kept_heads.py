@@ -5,7 +5,7 @@ from weakref import WeakSet
 
 import pytest
 
-from dht.publishing import HeadPublisher
+from dht.publishing import MEET_S, HeadPublisher
 from dht.replicator import Replicator
 from tests.scenarios.owner_world import OwnerWorld, make_holders
 from tests.scenarios.world import settle
@@ -44,8 +44,8 @@ async def test_a_restart_knows_who_keeps_the_head() -> None:
     await owner.kill()
     await owner.boot()
     assert owner.heads.publisher is not None
-    for peer in owner.meet(holders):
-        peer.faults.unreachable = True
+    owner.meet(holders)
+    assert owner.heads.publisher.count_keepers(session_id) == 0, "nobody was asked yet"
     await owner.heads.publisher.publish()
     assert owner.heads.publisher.count_keepers(session_id) >= 3
 
@@ -58,6 +58,7 @@ async def test_a_head_at_too_few_nodes_or_that_leads_to_too_few_copies_does_not_
     if fault == "no head":
         for peer in owner.peers.peers[1:]:
             peer.faults.unreachable = True
+    await owner.clock.advance(MEET_S)
     session_id = await owner.record()
     await publisher.publish()
     assert publisher.count_keepers(session_id) == 1

@@ -259,3 +259,23 @@ async def test_only_the_first_fetch_of_a_lonely_node_waits() -> None:
     assert (owner.clock.now_ns - started_ns) / 1e9 <= owner.preset.meet_s + 2
     assert await owner.fetcher.fetch(ONE, 0, chunk.chunk_id, chunk.size_bytes) is None
     await owner.kill()
+
+
+async def test_after_a_start_a_fetch_waits_for_a_peer_that_has_the_chunk() -> None:
+    owner = await spread()
+    holding = held_by(owner)
+    await owner.kill()
+    await owner.boot(run=False)
+    holding = [owner.peer(peer.identity.device) for peer in holding]
+    for peer in holding:
+        peer.faults.unreachable = True
+    assert any(peer not in holding for peer in owner.peers.peers)
+    chunk = owner.recordings.made[ONE][0]
+    task = asyncio.ensure_future(owner.fetcher.fetch(ONE, 0, chunk.chunk_id, chunk.size_bytes))
+    await owner.advance(5)
+    assert not task.done()
+    for peer in holding:
+        peer.faults.unreachable = False
+    await owner.advance(1)
+    assert task.done() and task.result() is not None
+    await owner.kill()
