@@ -15,7 +15,7 @@ from dht.lease import CHUNK_ID_BYTES, HASH_BYTES, MAX_BLOB_BYTES, verify_receipt
 from dht.ports import Peer
 from kernel.chunk_id import LEAF_BYTES, compute_chunk_id, compute_chunk_leaves
 from kernel.domains import Network
-from kernel.errors import InvalidRecord, PeerFault, Reason, UsageError
+from kernel.errors import InvalidRecord, NotFound, PeerFault, Reason, UsageError
 from lucid.v1 import chunk_pb2, identity_pb2
 
 FRAME_BYTES = 256 << 10
@@ -223,9 +223,10 @@ async def put_chunk(
     peer: Peer,
     network: Network,
     lease: identity_pb2.Signed,
-    blob: bytes,
+    blob: bytes | None,
     *,
     leaves: Sequence[bytes] | None = None,
+    size_bytes: int | None = None,
     pace: Pace = UNPACED,
 ) -> identity_pb2.Signed:
     """Sends a chunk to a holder, from where an earlier try was broken off.
@@ -234,8 +235,9 @@ async def put_chunk(
         peer: the holder.
         network: where lease and receipt count.
         lease: signed; names this holder and this chunk.
-        blob: all of the chunk.
-        leaves: its leaf hashes, if they are known already.
+        blob: all of the chunk; None if it is not here: then the holder must have it, and gets a lease alone.
+        leaves: its leaf hashes, if they are known already. Without a blob they must be.
+        size_bytes: length of the blob; needed where that is not here.
         pace: limits on speed and silence.
 
     Returns:
@@ -244,11 +246,13 @@ async def put_chunk(
     Raises:
         PeerFault: the peer broke the protocol, or its receipt does not hold.
         Unavailable: it fell silent.
+        NotFound: it does not hold the chunk, and there is no blob.
         LucidError: it refused (`StoreFull`, …).
     """
-    joined = b"".join(compute_chunk_leaves(blob) if leaves is None else leaves)
+    joined = b"".join(compute_chunk_leaves(blob or b"") if leaves is None else leaves)
+    size_bytes = len(blob or b"") if size_bytes is None else size_bytes
     async with pace.patience() as patience:
-        sender = _Sender(lease, joined, blob, pace, patience)
+        sender = _Sender(lease, joined, blob, size_bytes, pace, patience)
         responses = peer.put_chunk(sender.requests())
         receipt: identity_pb2.Signed | None = None
         try:
@@ -266,14 +270,41 @@ async def put_chunk(
     return receipt
 
 
+async def fetch_leaves(peer: Peer, chunk_id: bytes, size_bytes: int, *, pace: Pace = UNPACED) -> list[bytes]:
+    """Fetches the leaf hashes of a chunk, without the chunk.
+
+    Raises:
+        PeerFault: they do not give the chunk ID.
+        LucidError: the peer is silent, or refused (`NotFound`, …).
+    """
+    length = LEAF_BYTES if size_bytes > LEAF_BYTES else 0
+    responses = peer.get_chunk(chunk_pb2.GetChunkRequest(chunk_id=chunk_id, length=length))
+    try:
+        async with pace.patience():
+            first = await anext(responses, None)
+    finally:
+        await _close(responses)
+    with blaming(peer):
+        if first is None or first.WhichOneof("kind") != "open" or first.open.size_bytes != size_bytes:
+            raise InvalidRecord(Reason.MALFORMED, "the transfer does not begin with size and leaf hashes")
+        return check_leaves(chunk_id, size_bytes, first.open.leaves)
+
+
 class _Sender:
     """The client's half of `PutChunk`."""
 
     def __init__(
-        self, lease: identity_pb2.Signed, leaves: bytes, blob: bytes, pace: Pace, patience: Patience
+        self,
+        lease: identity_pb2.Signed,
+        leaves: bytes,
+        blob: bytes | None,
+        size_bytes: int,
+        pace: Pace,
+        patience: Patience,
     ) -> None:
         self._open = chunk_pb2.PutOpen(lease=lease, leaves=leaves)
-        self._blob = memoryview(blob)
+        self._blob = None if blob is None else memoryview(blob)
+        self._size_bytes = size_bytes
         self._pace = pace
         self._patience = patience
         self._begin: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -282,8 +313,9 @@ class _Sender:
     async def requests(self) -> AsyncIterator[chunk_pb2.PutChunkRequest]:
         """What is sent: the opening, then, when the holder has said from where, frames."""
         yield chunk_pb2.PutChunkRequest(open=self._open)
-        for start in range(await self._begin, len(self._blob), FRAME_BYTES):
-            frame = bytes(self._blob[start : start + FRAME_BYTES])
+        begin = await self._begin
+        for start in range(begin, self._size_bytes if self._blob else begin, FRAME_BYTES):
+            frame = bytes((self._blob or b"")[start : start + FRAME_BYTES])
             await self._pace.send(len(frame), self._patience)
             self._sent = start + len(frame)
             yield chunk_pb2.PutChunkRequest(frame=frame)
@@ -294,21 +326,23 @@ class _Sender:
         """Judges an answer; returns the receipt when it has come."""
         kind = response.WhichOneof("kind")
         if kind == "offset" and not self._begin.done():
-            if not is_range(len(self._blob), response.offset, len(self._blob)):
+            if not is_range(self._size_bytes, response.offset, self._size_bytes):
                 raise InvalidRecord(Reason.MALFORMED, f"frames are to begin at {response.offset}")
+            if self._blob is None and response.offset < self._size_bytes:
+                raise NotFound("the peer does not hold the chunk, which is not here either")
             self._sent = response.offset
             self._begin.set_result(response.offset)
             return None
         if kind != "receipt" or receipt is not None:
             raise InvalidRecord(Reason.MALFORMED, "an answer to PutChunk out of turn")
-        if not self._begin.done() or self._sent < len(self._blob):
+        if not self._begin.done() or self._sent < self._size_bytes:
             raise InvalidRecord(Reason.NOT_CONSISTENT, "a receipt for what was not sent yet")
         return response.receipt
 
     def stop(self) -> None:
         """Lets `requests` end if nobody has told it where to begin."""
         if not self._begin.done():
-            self._begin.set_result(len(self._blob))
+            self._begin.set_result(self._size_bytes)
 
 
 @contextmanager

@@ -97,6 +97,9 @@ class Node:
         self.manager = SessionManager(session_ports, keys, session_preset)
         self.prover = Prover(session_ports, keys)
         self.heads = OwnerHeads(session_ports, keys, peering.keys, self.manager, peering.book, log)
+        if self.heads.publisher is not None:
+            self.heads.publisher.on_kept = self.spreading.replicator.on_heads
+            self.spreading.recordings.count_keepers = self.heads.publisher.count_keepers
 
     async def start(self) -> None:
         """Recovers what a killed process left; after this the node can be served."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from dht.sharing import Shareable
 from kernel import aead
-from kernel.errors import Conflict
+from kernel.errors import Conflict, NotFound, StoreDamaged
 from kernel.sealing import seal
 from lucid.v1 import session_pb2
 from session import tables
@@ -39,6 +39,13 @@ class SessionCopies:
         """See `Sessions`."""
         rows = self._catalog.rows([])
         return [(session_id, row.fact_count) for session_id, row in rows if not row.adopted.owner]
+
+    def count_facts(self, session_id: bytes) -> int:
+        """See `Sessions`."""
+        try:
+            return self._catalog.row(session_id).fact_count
+        except (NotFound, StoreDamaged):
+            return 0
 
     def deleted(self) -> Sequence[bytes]:
         """See `Sessions`."""

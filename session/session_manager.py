@@ -288,6 +288,7 @@ class SessionManager:
         """Takes in a session that another device recorded; False if it is known here. See `Adopter.adopt`."""
         async with self._lock(copy.session_id):
             is_new = await run_to_end(self._adopter.adopt(copy))
+        self._ports.on_changed(copy.session_id)
         self.on_change()
         return is_new
 

@@ -183,6 +183,26 @@ async def test_calls_in_flight_end_as_unavailable_when_the_link_does(meet: tuple
         await task
 
 
+async def test_calls_in_flight_end_when_the_peer_is_disconnected(meet: tuple[Any, Any, Refusing]) -> None:
+    _, peer, _ = meet
+    started = asyncio.Event()
+
+    async def endless() -> AsyncIterator[chunk_pb2.PutChunkRequest]:
+        yield chunk_pb2.PutChunkRequest(frame=b"frame")
+        await asyncio.Event().wait()
+
+    async def put() -> None:
+        async for _ in peer.put_chunk(endless()):
+            started.set()
+
+    task = asyncio.create_task(put())
+    await started.wait()
+    peer.disconnect()
+    with pytest.raises(Unavailable, match="disconnected"):
+        async with asyncio.timeout(10):
+            await task
+
+
 async def test_every_call_of_the_port_reaches_its_method(make_meeting: Any, eventually: Eventually) -> None:
     server = await make_meeting(1)
     client = await make_meeting(2, peers=[server.address], listen=None)
