@@ -150,6 +150,17 @@ class Sessions(Protocol):
         """
         ...
 
+    async def catch_up(self, session_id: bytes, payloads: Sequence[bytes]) -> bool:
+        """Appends what this device wrote of an open session and this store, an old copy, lacks; durable.
+
+        Returns:
+            False if nothing that was signed is missing, or there is no such session: nothing was done.
+
+        Raises:
+            InvalidRecord: the facts do not continue those that are here.
+        """
+        ...
+
     async def adopt_deletion(self, session_id: bytes) -> None:
         """Remembers that the owner deleted a session elsewhere; does nothing if the session is here."""
         ...

@@ -13,7 +13,7 @@ index was lost.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -38,6 +38,11 @@ HEAD_TTL_S = 365 * 86_400
 LEAST_GAP_S = 0.1
 FIRST_RETRY_S = 1.0
 KEEPERS = REPLICAS + 2
+MEET_S = 3.0
+_NOT_KEPT = "the newest head is not kept by other nodes yet"
+
+FindNewer = Callable[[int], Awaitable[int]]
+"""Number of this store's head → number of the newest that peers keep, to which the store was brought up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,9 @@ class HeadPublisher:
         objects: ObjectStore,
         peers: Peers,
         sessions: Sessions,
+        find_newer: FindNewer | None = None,
     ) -> None:
+        """`find_newer` is called before the first head of this process; None: nobody needs to be asked."""
         self._keys = keys
         self._records = records
         self._clock = clock
@@ -87,6 +94,10 @@ class HeadPublisher:
         self._objects = objects
         self._peers = peers
         self._sessions = sessions
+        self._find_newer = find_newer
+        self._is_newest = find_newer is None
+        self._newest = 0
+        self._meet_until_ns = clock.monotonic_ns() + round(MEET_S * 1e9)
         self._changed = asyncio.Event()
         self._lock = asyncio.Lock()
         self._kept: dict[bytes, tuple[int, int]] = {}
@@ -110,7 +121,8 @@ class HeadPublisher:
                         is_done = await self.publish() and not self._objects.has_failed
                     pause_s = EVERY_S if is_done else min(pause_s * 2, EVERY_S)
                     await self._clock.sleep(LEAST_GAP_S)
-                await wait_for_event(self._changed, self._clock, pause_s)
+                most_s = EVERY_S if self._is_newest else MEET_S
+                await wait_for_event(self._changed, self._clock, min(pause_s, most_s))
                 pause_s = FIRST_RETRY_S if self._changed.is_set() else pause_s
 
     async def _watch_peers(self) -> None:
@@ -140,6 +152,9 @@ class HeadPublisher:
                 raise
 
     async def _publish(self) -> bool:
+        if not self._is_newest and not await self._look_for_newer():
+            self.problem = _NOT_KEPT
+            return False
         self._objects.begin_round()
         await self._copy_sessions()
         retired = await self._list_retired()
@@ -152,7 +167,7 @@ class HeadPublisher:
                 await self._objects.release(stored)
                 await self._objects.drop(stored)
                 await self._records.commit([Delete(tables.OBJECTS, key)])
-        self.problem = "" if is_kept else "the newest head is not kept by other nodes yet"
+        self.problem = "" if is_kept else _NOT_KEPT
         return is_kept
 
     def _note_keepers(self) -> None:
@@ -220,6 +235,20 @@ class HeadPublisher:
         for one in made:
             await self._objects.keep(one)
 
+    async def _look_for_newer(self) -> bool:
+        """Makes sure that no newer head is replaced: an old copy of the store, put back, is brought up first.
+
+        Returns:
+            False while peers may still come.
+        """
+        connected = [self._peers.find(peer.device) is not None for peer in self._peers.known()]
+        waited = self._clock.monotonic_ns() >= self._meet_until_ns
+        if self._find_newer is None or not any(connected) or not (waited or all(connected)):
+            return False
+        self._newest = await self._find_newer(_get_sequence(self._load_head()))
+        self._is_newest = True
+        return True
+
     def _scan_sessions(self) -> list[tuple[bytes, head_pb2.PublishedSession]]:
         found = self._records.scan(tables.OBJECTS, prefix=tables.SESSION_PREFIX, damaged=[])
         return [(key[1:], head_pb2.PublishedSession.FromString(value)) for key, value in found]
@@ -231,11 +260,12 @@ class HeadPublisher:
         content = self._build_index()
         index_hash = blake3(content).digest()
         old = self._load_head()
-        if old is not None and old.index_hash == index_hash and self._is_usable(old):
+        newest = max(self._newest, _get_sequence(old))
+        if old is not None and old.index_hash == index_hash and self._is_usable(old, newest):
             return old
         made = self._objects.make(content)
         now_s = self._clock.wall_ns() // 10**9
-        sequence = max(now_s, _get_sequence(old) + 1)
+        sequence = max(now_s, newest + 1)
         head = chunk_pb2.Head(
             locator=self._keys.locator,
             device=self._keys.device.public_key,
@@ -267,9 +297,11 @@ class HeadPublisher:
             index.devices.append(identity_pb2.Signed.FromString(value))
         return index.SerializeToString(deterministic=True)
 
-    def _is_usable(self, row: head_pb2.PublishedHead) -> bool:
-        """False if its index is gone here, or half of its life is over."""
+    def _is_usable(self, row: head_pb2.PublishedHead, newest: int) -> bool:
+        """False if its index is gone here, half of its life is over, or peers keep a newer one."""
         head = chunk_pb2.Head.FromString(row.entry.head.payload)
+        if head.sequence < newest:
+            return False
         half_s = head.time_s + HEAD_TTL_S // 2
         return self._objects.is_kept(row.index) and self._clock.wall_ns() // 10**9 < half_s
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dht.ports import Peers
 from dht.preset import DAY_S, SpreadPreset
-from kernel.errors import LucidError
+from kernel.errors import Conflict, LucidError
 from kernel.peer_id import encode_peer_id
 from lucid.v1 import control_pb2, session_pb2
 from node.config import NodeConfig
@@ -112,6 +112,24 @@ class Node:
         self.health.troubles += self.manager.problems
         self.witnessing.attester.begin()
         self.measure()
+
+    async def finalize(self, session_id: bytes) -> control_pb2.SessionInfo:
+        """Closes an interrupted session; one that is an old copy is brought up from what peers keep before.
+
+        Raises:
+            Conflict: it is being recorded, or complete, or peers do not keep all that was witnessed.
+            Unavailable: it is an old copy, and what is missing cannot be fetched now.
+        """
+        try:
+            return await self.manager.finalize(session_id)
+        except Conflict:
+            if not (await self.manager.info(session_id)).behind:
+                raise
+        await self.heads.catch_up()
+        info = await self.manager.info(session_id)
+        if info.state == session_pb2.STATE_COMPLETE:
+            return info
+        return await self.manager.finalize(session_id)
 
     async def stop(self) -> None:
         """Interrupts what is being recorded, synced."""

@@ -67,6 +67,10 @@ class SessionCopies:
         """See `Sessions`."""
         return await self._manager.adopt(Copy(session_id, payloads, session_pb2.Adopted()))
 
+    async def catch_up(self, session_id: bytes, payloads: Sequence[bytes]) -> bool:
+        """See `Sessions`."""
+        return await self._manager.catch_up(Copy(session_id, payloads, session_pb2.Adopted()))
+
     async def adopt_deletion(self, session_id: bytes) -> None:
         """See `Sessions`."""
         await self._manager.adopt_deletion(session_id)
