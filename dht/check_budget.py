@@ -39,7 +39,7 @@ class CheckBudget:
         self._clock = clock
         self._limits = limits or CheckLimits()
         self._owners: OrderedDict[bytes, Throttle] = OrderedDict()
-        self._total = Throttle(clock, self._limits.total_bytes_s)
+        self._total: Throttle | None = None  # begins with the first turn: composing a node asks no clock
         self._slots = asyncio.Semaphore(self._limits.at_once)
 
     @asynccontextmanager
@@ -48,6 +48,7 @@ class CheckBudget:
         await self._get_throttle(owner).wait(size_bytes)
         async with self._slots:
             # Only who has a place goes into the common debt: one chunk each, however many wait and give up.
+            self._total = self._total or Throttle(self._clock, self._limits.total_bytes_s)
             await self._total.wait(size_bytes)
             yield
 

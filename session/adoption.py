@@ -70,6 +70,8 @@ def check_copy(keys: RecorderKeys, copy: Copy) -> session_pb2.SessionRow:
             row, _ = apply_fact(copy.session_id, row, fact)
         except Conflict as error:
             raise InvalidRecord(Reason.NOT_CONSISTENT, str(error)) from error
+        except ValueError as error:  # of protobuf: a sum that no field can hold
+            raise InvalidRecord(Reason.TOO_LARGE, "the numbers of its facts add up to too much") from error
         if series is None:
             device = fact.opened.policy.public_key
             series = CheckpointSeries(copy.session_id, keys.network, device)

@@ -163,12 +163,24 @@ class Gate:
 
     def _check_rate(self, name: str, limit: RpcLimit, key: Hashable, *, is_stranger: bool) -> None:
         now_ns = self._clock.monotonic_ns()
-        taken = self._buckets.take((key, name), limit.rate_per_s, limit.burst, now_ns)
-        if taken and is_stranger:
-            rate_per_s, burst = limits.STRANGERS_RATE_PER_S, limits.STRANGERS_BURST
-            taken = self._buckets.take(None, rate_per_s, burst, now_ns)
-        if not taken:
+        if not self._buckets.take((key, name), limit.rate_per_s, limit.burst, now_ns):
             raise Unavailable("too many calls", hint="Call less often.")
+        if is_stranger:
+            self._check_strangers()
+
+    def check_message(self) -> None:
+        """Lets one more message of a stream in: those of strangers count like calls.
+
+        Raises:
+            Unavailable: there are too many.
+        """
+        if _caller.get() is None:
+            self._check_strangers()
+
+    def _check_strangers(self) -> None:
+        rate_per_s, burst = limits.STRANGERS_RATE_PER_S, limits.STRANGERS_BURST
+        if not self._buckets.take(None, rate_per_s, burst, self._clock.monotonic_ns()):
+            raise Unavailable("too many calls of strangers", hint="Call less often.")
 
 
 class Guard:
@@ -283,4 +295,5 @@ class Guard:
                 return
             except TimeoutError:
                 raise Unavailable(f"no message came for {idle_s} s; the call was ended") from None
+            self._gate.check_message()
             yield self._parse(raw)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from dht.fact_copies import decode_facts, encode_facts
 from dht.sharing import MAX_SHARED_PER_OWNER
 from kernel.errors import Conflict, InvalidRecord, Locked, LucidError, NotFound
 from kernel.sealing import seal
@@ -218,3 +219,17 @@ async def test_taking_killed_at_every_step(power: bool) -> None:
         await observer.heads.taker.offer(owner.identity, offer)
         await copy_blobs(owner, observer)
         assert (await observer.verify(session_id)).valid
+
+
+async def test_numbers_that_no_field_can_hold_are_refused() -> None:
+    """Two chunks, each of as many bytes as a field can say."""
+    owner, observer = await make_old([]), await make_observer()
+    offer = await capture_offer(owner, observer, await owner.record(100))
+    payloads = decode_facts(offer.facts)
+    sealed = next(fact for fact in map(session_pb2.Fact.FromString, payloads) if fact.sealed.chunks)
+    sealed.sealed.chunks[0].plaintext_bytes = 2**64 - 1
+    sealed.sealed.chunks.add(index=1, plaintext_bytes=2**64 - 1)
+    offer.facts = encode_facts([payloads[0], sealed.SerializeToString()])
+    offer.fact_count = 2
+    with pytest.raises(InvalidRecord, match="add up to too much"):
+        await observer.heads.taker.offer(owner.identity, offer)

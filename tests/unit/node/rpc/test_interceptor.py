@@ -389,3 +389,17 @@ async def test_what_is_kept_is_kept_for_named_owners(make_meeting: Any, open_cha
         with pytest.raises(StoreFull, match="keeps nothing for this owner"):
             await call(meeting, other.peering.identity, name)
     await call(meeting, other.peering.identity, HAS)
+
+
+async def test_messages_of_strangers_count_like_their_calls(make_meeting: Any, open_channel: Any) -> None:
+    """Reflection answers a line with kilobytes; one stream must not ask for them without end."""
+    meeting = await make_meeting(1, run=False)
+    name = "grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+    asked = reflection_pb2.ServerReflectionRequest(file_containing_symbol="lucid.v1.ChunkService")
+    few = [asked.SerializeToString()] * 20
+    assert len(await call_raw(open_channel(meeting), name, few)) == 20
+    with pytest.raises((Unavailable, grpc.aio.AioRpcError)):
+        await call_raw(open_channel(meeting), name, few * 200)
+    assert "too many calls of strangers" in meeting.log.getvalue()
+    many = await call_raw(open_channel(meeting), name, few * 30, owner_metadata(meeting))
+    assert len(many) == 600
