@@ -3,6 +3,7 @@
 Rules:
 - Asked are, in this order: the holders of its replicas, the nodes where placement would have put it,
   everybody who is connected. Who served badly comes last; who lied is not asked for a while.
+- While no peer at all is connected, the first fetch waits for one for `meet_s`.
 - The first who answers gives the leaf hashes, which must give the chunk ID; who is silent is overtaken by the
   next. From then on several bring ranges at once (`dht.shares`), every frame checked by itself.
 - A source that lies, fails or falls silent is dropped, and its range taken over. A holder whose copy is gone
@@ -32,6 +33,8 @@ from lucid.v1 import chunk_pb2
 
 T = TypeVar("T")
 
+MEET_POLL_S = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class FetchedChunk:
@@ -57,7 +60,12 @@ class Fetcher:
         preset: SpreadPreset,
         on_trouble: OnTrouble,
         pace: Pace = UNPACED,
+        *,
+        expects_peers: bool = False,
     ) -> None:
+        """`expects_peers`: some are configured; they may not have been met yet."""
+        self._expects_peers = expects_peers
+        self._is_alone = False
         self._records = records
         self._clock = clock
         self._peers = peers
@@ -102,6 +110,7 @@ class Fetcher:
             broken: gets who does not have it, or not as it was, and why.
         """
         async with self._slots:
+            await self._meet()
             sources = self._find_sources(devices)
             if not sources:
                 return None
@@ -112,6 +121,17 @@ class Fetcher:
                 self._learn(fetch)
                 if broken is not None:
                     broken.update(fetch.broken)
+
+    async def _meet(self) -> None:
+        """Waits for the first peer for a while, as after a start; in vain, the next one does not wait."""
+        end_ns = self._clock.monotonic_ns() + round(self._preset.meet_s * 1e9)
+        while not any(self._peers.find(peer.device) for peer in self._peers.known()):
+            expects = self._expects_peers or self._peers.known()
+            if self._is_alone or not expects or self._clock.monotonic_ns() >= end_ns:
+                self._is_alone = True
+                return
+            await self._clock.sleep(MEET_POLL_S)
+        self._is_alone = False
 
     def _find_sources(self, devices: Sequence[bytes]) -> list[Peer]:
         order = dict.fromkeys([*devices, *(peer.device for peer in self._peers.known())])

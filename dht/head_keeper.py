@@ -20,6 +20,9 @@ MAX_RESPONSE_BYTES = 900 << 10
 OWNER_BYTES = 4 << 20
 """Heads of one owner, together."""
 
+TOTAL_BYTES = 256 << 20
+"""Heads of all owners, together: owners cost nothing to make up."""
+
 _NS = 1_000_000_000
 
 
@@ -31,13 +34,21 @@ class HeadKeeper:
     """
 
     def __init__(
-        self, ports: KeepingPorts, network: Network, device: SigningKey, *, owner_bytes: int = OWNER_BYTES
+        self,
+        ports: KeepingPorts,
+        network: Network,
+        device: SigningKey,
+        *,
+        owner_bytes: int = OWNER_BYTES,
+        total_bytes: int = TOTAL_BYTES,
     ) -> None:
         self._clock = ports.clock
         self._store = HeadStore(ports)
         self._network = network
         self._device = device
         self._owner_bytes = owner_bytes
+        self._total_bytes = total_bytes
+        self._used_bytes = 0
         self._used: Counter[bytes] = Counter()
         self._locks: KeyedLocks[bytes] = KeyedLocks()
         self.problems: list[str] = []
@@ -114,14 +125,27 @@ class HeadKeeper:
             freed = before.ByteSize() if before is not None and before.owner == owner else 0
             if self._used[owner] - freed + kept.ByteSize() > self._owner_bytes:
                 raise StoreFull(f"this node keeps heads of at most {self._owner_bytes} bytes for one owner")
-            await self._store.put(key, kept)
-            self._count(before, -1)
-            self._count(kept, 1)
+            grows = kept.ByteSize() - (before.ByteSize() if before is not None else 0)
+            if grows > 0 and self._used_bytes + grows > self._total_bytes:
+                raise StoreFull(f"this node keeps heads of at most {self._total_bytes} bytes")
+            self._replace(before, kept)  # first: others may be checked meanwhile
+            try:
+                await self._store.put(key, kept)
+            except BaseException:
+                self._replace(kept, before)
+                raise
             return kept
+
+    def _replace(self, before: chunk_pb2.KeptHead | None, after: chunk_pb2.KeptHead | None) -> None:
+        self._count(before, -1)
+        self._count(after, 1)
 
     def _count(self, kept: chunk_pb2.KeptHead | None, sign: int) -> None:
         if kept is not None:
             self._used[kept.owner] += sign * kept.ByteSize()
+            self._used_bytes += sign * kept.ByteSize()
+            if not self._used[kept.owner]:
+                del self._used[kept.owner]
 
     def _now_ns(self) -> int:
         return self._clock.wall_ns()

@@ -2,8 +2,9 @@
 
     stream appended and synced → row committed → receipt
 
-A stream has the heads of one locator, newest last; when it has grown long it is begun again from the rows. A
-start remakes rows that are missing or damaged from the streams, and streams from the rows.
+A stream has the heads of one locator, newest last; when it has grown to several times its rows it is begun
+again from them, so that disk is taken in proportion to what is counted. A start remakes rows that are missing
+or damaged from the streams, and streams from the rows.
 """
 
 from collections.abc import Iterable
@@ -17,7 +18,9 @@ from kernel.ports import Delete, Put
 from kernel.signing import PUBLIC_KEY_BYTES
 from lucid.v1 import chunk_pb2
 
-MAX_STREAM_BYTES = 4 << 20
+LEAST_STREAM_BYTES = 64 << 10
+MAX_STREAM_TIMES = 4
+"""A stream is begun again when it has grown to so many times its rows, and to more than the least."""
 
 
 class HeadStore:
@@ -39,7 +42,7 @@ class HeadStore:
     async def put(self, key: bytes, kept: chunk_pb2.KeptHead) -> None:
         """Keeps a head. Durable on return."""
         locator = key[:PUBLIC_KEY_BYTES]
-        if self._journal.size(tables.heads_stream(locator)) > MAX_STREAM_BYTES:
+        if self._is_long(locator):
             await self._begin_stream_again(locator)
         await self._append(locator, [kept])
         await self._records.commit([Put(tables.HEADS, key, kept.SerializeToString())])
@@ -74,6 +77,13 @@ class HeadStore:
             if tables.heads_stream(locator) not in streams:
                 await self._append(locator, self.scan(locator).values())
         return problems
+
+    def _is_long(self, locator: bytes) -> bool:
+        size_bytes = self._journal.size(tables.heads_stream(locator))
+        if size_bytes <= LEAST_STREAM_BYTES:
+            return False
+        rows_bytes = sum(kept.ByteSize() for kept in self.scan(locator).values())
+        return size_bytes > MAX_STREAM_TIMES * rows_bytes
 
     async def _append(self, locator: bytes, heads: Iterable[chunk_pb2.KeptHead]) -> None:
         stream = tables.heads_stream(locator)

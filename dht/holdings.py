@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from google.protobuf.message import DecodeError
 
 from dht.bandwidth import Pace
+from dht.check_budget import CheckLimits
 from dht.holding_store import HoldingStore
 from dht.hosting_quota import HostingQuota
 from dht.incoming import IncomingChunks, IncomingLimits, Turn
@@ -41,6 +42,7 @@ class Holdings:
         own: what this node needs blobs for itself.
         pace: limits on speed and silence of peers.
         limits: bounds of what is on its way.
+        check_limits: bounds of what is read and hashed for callers.
 
     Attributes:
         served: gives and audits what is held.
@@ -57,6 +59,7 @@ class Holdings:
         own: OwnBlobs,
         pace: Pace,
         limits: IncomingLimits | None = None,
+        check_limits: CheckLimits | None = None,
     ) -> None:
         self._ports = ports
         self._network = network
@@ -68,7 +71,7 @@ class Holdings:
         self._incoming = IncomingChunks(ports.clock, limits or IncomingLimits())
         self._locks: KeyedLocks[bytes] = KeyedLocks()
         self._storing: set[bytes] = set()
-        self.served = ServedChunks(ports, self._store, pace)
+        self.served = ServedChunks(ports, self._store, pace, check_limits)
         self.problems: list[str] = []
 
     async def start(self) -> None:
@@ -122,7 +125,7 @@ class Holdings:
         is_stored = False
         try:
             receiver = turn.transfer.receiver
-            if await self.served.is_intact(lease.chunk_id, receiver.leaves):
+            if await self.served.is_intact(caller.owner, lease.chunk_id, receiver.leaves):
                 yield chunk_pb2.PutChunkResponse(offset=lease.size_bytes)
                 parts = None
             else:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from blake3 import blake3
 from google.protobuf.message import DecodeError
 
+from dht.bandwidth import Pace
 from dht.lease import sign_lease, sign_release
 from dht.objects import count_parts, derive_object_lease_key, seal_object
 from dht.ports import Peer, Peers
@@ -23,6 +24,7 @@ from lucid.v1 import chunk_pb2, head_pb2
 
 LEASE_S = 60 * 86_400
 REPLICAS = 3
+PATIENCE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,17 @@ class ObjectStore:
         self._clock = clock
         self._entropy = entropy
         self._peers = peers
+        self._pace = Pace(clock, patience_s=PATIENCE_S)
         self._failed: set[bytes] = set()
 
     def begin_round(self) -> None:
         """Peers that failed in the last round are tried again."""
         self._failed.clear()
+
+    @property
+    def has_failed(self) -> bool:
+        """Did a peer fail in this round?"""
+        return bool(self._failed)
 
     def make(self, content: bytes) -> MadeObject:
         """A new object; nothing is written."""
@@ -138,15 +146,15 @@ class ObjectStore:
             size_bytes=part.size_bytes,
             replica=number % 256,
             holder=holder,
-            sequence=1,
+            sequence=self._clock.wall_ns() // 1_000_000,  # higher than that of one whose receipt was lost
             until_s=self._now_s() + LEASE_S,
         )
         if replica is not None:
             old = chunk_pb2.Lease.FromString(replica.lease.payload)
-            lease.replica, lease.sequence = old.replica, old.sequence + 1
+            lease.replica, lease.sequence = old.replica, max(old.sequence + 1, lease.sequence)
         signed = sign_lease(derive_object_lease_key(stored.object), self._network, lease)
         try:
-            receipt = await put_chunk(peer, self._network, signed, blob)
+            receipt = await put_chunk(peer, self._network, signed, blob, pace=self._pace)
         except LucidError:
             self._failed.add(holder)
             return False

@@ -1,6 +1,6 @@
 """What is to be done for one chunk, by what is known of its replicas and of the peers. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -69,12 +69,14 @@ class Situation:
     lease_s: float
 
 
-def plan_chunk(rows: Mapping[int, chunk_pb2.Replica], situation: Situation) -> ChunkPlan:
+def plan_chunk(
+    rows: Mapping[int, chunk_pb2.Replica], situation: Situation, keepers: Collection[bytes] = ()
+) -> ChunkPlan:
     """Which replicas to make or renew.
 
     A due lease is renewed by its holder, and counts until it ends. A missing replica goes to the first peer
     by rank that may hold it: one that is away is passed over, one that is busy is waited for. Whoever broke a
-    promise about this chunk comes last.
+    promise about this chunk comes last, and `keepers`, who have the bytes already, come first.
     """
     plan = ChunkPlan()
     holders = [
@@ -91,7 +93,7 @@ def plan_chunk(rows: Mapping[int, chunk_pb2.Replica], situation: Situation) -> C
         else:
             broken = {other.holder for other in rows.values() if other.trouble and other.HasField("receipt")}
             eligible = [peer for peer in ranks if is_eligible(peer, holders, own=situation.own)]
-            eligible.sort(key=lambda peer: peer.device in broken)
+            eligible.sort(key=lambda peer: (peer.device in broken, peer.device not in keepers))
             holders += _choose(plan, replica, row, eligible, situation)
         plan.complete = False
     return plan

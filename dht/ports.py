@@ -127,6 +127,10 @@ class Sessions(Protocol):
         """(session ID, number of facts) of every session, by ID. Not those that other owners shared."""
         ...
 
+    def count_facts(self, session_id: bytes) -> int:
+        """Number of facts of a session; 0 if there is no such session, or its row is damaged."""
+        ...
+
     def deleted(self) -> Sequence[bytes]:
         """IDs of deleted sessions, the newest of them if there are very many."""
         ...
@@ -143,6 +147,17 @@ class Sessions(Protocol):
 
         Raises:
             InvalidRecord: the facts are no session of this owner.
+        """
+        ...
+
+    async def catch_up(self, session_id: bytes, payloads: Sequence[bytes]) -> bool:
+        """Appends what this device wrote of an open session and this store, an old copy, lacks; durable.
+
+        Returns:
+            False if nothing that was signed is missing, or there is no such session: nothing was done.
+
+        Raises:
+            InvalidRecord: the facts do not continue those that are here.
         """
         ...
 
@@ -193,6 +208,10 @@ class Recordings(Protocol):
 
     def is_deleted(self, session_id: bytes) -> bool:
         """Was there such a session, and was it deleted?"""
+        ...
+
+    def count_heads(self, session_id: bytes) -> int:
+        """How many nodes keep a head that leads to the session as it is: without one nobody finds it."""
         ...
 
     async def lease_key(self, session_id: bytes) -> SigningKey:

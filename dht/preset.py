@@ -21,6 +21,7 @@ class SpreadPreset:
         fetches_in_flight: chunks that are in memory at once while they are fetched (operational).
         sources: peers from which one chunk is fetched at the same time (operational).
         hedge_s: when a source has not begun after so long, the next one is asked, too (operational).
+        meet_s: a fetch waits so long for the first peer to connect (operational).
         first_backoff_s: a peer that failed is left alone so long, then twice as long, … (operational).
         longest_backoff_s: … up to this; at once if it broke the rules (operational).
         grace_s: the replicas of a peer that was not seen for so long are made again elsewhere (operational).
@@ -34,6 +35,7 @@ class SpreadPreset:
     fetches_in_flight: int = 4
     sources: int = 3
     hedge_s: float = 1.0
+    meet_s: float = 10.0
     first_backoff_s: float = 5.0
     longest_backoff_s: float = 600.0
     grace_s: float = DAY_S

@@ -6,12 +6,14 @@
     4  once every keeper that was asked has acknowledged it, what was retired before it was made is released
 
 A head goes out when a session was opened, has ended, was adopted or was deleted, and every 30 s while
-sessions grow. Nothing here is waited for by a recording. A kill between any two steps costs nothing: the next
-round finds what is missing. The sequence is at least the Unix time: it rises even if the index was lost.
+sessions grow; what failed is tried again sooner. Nothing here is waited for by a recording, but a session
+counts as replicated only when a head tells of it (`count_keepers`). A kill between any two steps costs
+nothing: the next round finds what is missing. The sequence is at least the Unix time: it rises even if the
+index was lost.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -28,12 +30,19 @@ from kernel.domains import Network
 from kernel.errors import LucidError, NotFound
 from kernel.ports import Clock, Delete, Entropy, Operation, Put, Records
 from kernel.signing import SigningKey
+from kernel.waiting import wait_for_event
 from lucid.v1 import chunk_pb2, head_pb2, identity_pb2
 
 EVERY_S = 30.0
 HEAD_TTL_S = 365 * 86_400
-LEAST_GAP_S = 1.0
+LEAST_GAP_S = 0.1
+FIRST_RETRY_S = 1.0
 KEEPERS = REPLICAS + 2
+MEET_S = 3.0
+_NOT_KEPT = "the newest head is not kept by other nodes yet"
+
+FindNewer = Callable[[int], Awaitable[int]]
+"""Number of this store's head → number of the newest that peers keep, to which the store was brought up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,7 @@ class HeadPublisher:
 
     Attributes:
         problem: why the newest head is not kept as it should be; empty if it is.
+        on_kept: called when `count_keepers` may have risen.
     """
 
     def __init__(
@@ -74,7 +84,9 @@ class HeadPublisher:
         objects: ObjectStore,
         peers: Peers,
         sessions: Sessions,
+        find_newer: FindNewer | None = None,
     ) -> None:
+        """`find_newer` is called before the first head of this process; None: nobody needs to be asked."""
         self._keys = keys
         self._records = records
         self._clock = clock
@@ -82,9 +94,15 @@ class HeadPublisher:
         self._objects = objects
         self._peers = peers
         self._sessions = sessions
+        self._find_newer = find_newer
+        self._is_newest = find_newer is None
+        self._newest = 0
+        self._meet_until_ns = clock.monotonic_ns() + round(MEET_S * 1e9)
         self._changed = asyncio.Event()
         self._lock = asyncio.Lock()
+        self._kept: dict[bytes, tuple[int, int]] = {}
         self.problem = ""
+        self.on_kept: Callable[[], None] = lambda: None
 
     def on_change(self) -> None:
         """Sessions came, ended or went: the next head goes out soon."""
@@ -92,29 +110,30 @@ class HeadPublisher:
 
     async def run(self) -> None:
         """Publishes whenever there is something to publish, until it is cancelled."""
-        while True:
-            self._changed.clear()
-            if self._peers.known():  # without anybody to leave it with, a head would only take space
-                with suppress(LucidError):  # a full disk: the next round tries again; `problem` tells of it
-                    await self.publish()
-                await self._clock.sleep(LEAST_GAP_S)
-            await self._wait()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch_peers())
+            pause_s = FIRST_RETRY_S
+            while True:
+                self._changed.clear()
+                if self._peers.known():  # without anybody to leave it with, a head would only take space
+                    is_done = False
+                    with suppress(LucidError):  # a full disk: `problem` tells of it
+                        is_done = await self.publish() and not self._objects.has_failed
+                    pause_s = EVERY_S if is_done else min(pause_s * 2, EVERY_S)
+                    await self._clock.sleep(LEAST_GAP_S)
+                most_s = EVERY_S if self._is_newest else MEET_S
+                await wait_for_event(self._changed, self._clock, min(pause_s, most_s))
+                pause_s = FIRST_RETRY_S if self._changed.is_set() else pause_s
 
-    async def _wait(self) -> None:
-        """Until something has changed, a peer has come or gone, or 30 s are over."""
-        waits = [
-            asyncio.ensure_future(wait)
-            for wait in (self._changed.wait(), self._peers.wait_changed(), self._clock.sleep(EVERY_S))
-        ]
-        first = asyncio.get_running_loop().create_future()
-        for wait in waits:
-            wait.add_done_callback(lambda _: None if first.done() else first.set_result(None))
-        try:
-            await first
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+    async def _watch_peers(self) -> None:
+        while True:
+            await self._peers.wait_changed()
+            self._changed.set()
+
+    def count_keepers(self, session_id: bytes) -> int:
+        """How many nodes keep a head that names a session with its present facts, and all it leads to."""
+        count, keepers = self._kept.get(session_id, (0, 0))
+        return keepers if count == self._sessions.count_facts(session_id) else 0
 
     async def publish(self) -> bool:
         """One round.
@@ -133,19 +152,35 @@ class HeadPublisher:
                 raise
 
     async def _publish(self) -> bool:
+        if not self._is_newest and not await self._look_for_newer():
+            self.problem = _NOT_KEPT
+            return False
         self._objects.begin_round()
         await self._copy_sessions()
         retired = await self._list_retired()
         head = await self._make_head()
         await self._spread()
         is_kept = await self._send(head)
+        self._note_keepers()
         if is_kept:
             for key, stored in retired:
                 await self._objects.release(stored)
                 await self._objects.drop(stored)
                 await self._records.commit([Delete(tables.OBJECTS, key)])
-        self.problem = "" if is_kept else "the newest head is not kept by other nodes yet"
+        self.problem = "" if is_kept else _NOT_KEPT
         return is_kept
+
+    def _note_keepers(self) -> None:
+        """Takes down who keeps what. What an older head leads to is kept until all have the newer one."""
+        head, kept = self._load_head(), {}
+        least = 0 if head is None else min(len(head.receipts), self._objects.count_replicas(head.index))
+        for session_id, row in self._scan_sessions():
+            count, (before, known) = _count_facts(row), self._kept.get(session_id, (0, 0))
+            found = [self._objects.count_replicas(one.stored) for one in row.stretches]
+            keepers = min([least, *found])
+            kept[session_id] = count, max(keepers, known if before == count else 0)
+        self._kept = kept
+        self.on_kept()
 
     def list_stretches(self, session_id: bytes, count: int) -> list[chunk_pb2.ObjectRef]:
         """Where copies of the first `count` facts of a session are; empty if they are nowhere yet."""
@@ -200,6 +235,20 @@ class HeadPublisher:
         for one in made:
             await self._objects.keep(one)
 
+    async def _look_for_newer(self) -> bool:
+        """Makes sure that no newer head is replaced: an old copy of the store, put back, is brought up first.
+
+        Returns:
+            False while peers may still come.
+        """
+        connected = [self._peers.find(peer.device) is not None for peer in self._peers.known()]
+        waited = self._clock.monotonic_ns() >= self._meet_until_ns
+        if self._find_newer is None or not any(connected) or not (waited or all(connected)):
+            return False
+        self._newest = await self._find_newer(_get_sequence(self._load_head()))
+        self._is_newest = True
+        return True
+
     def _scan_sessions(self) -> list[tuple[bytes, head_pb2.PublishedSession]]:
         found = self._records.scan(tables.OBJECTS, prefix=tables.SESSION_PREFIX, damaged=[])
         return [(key[1:], head_pb2.PublishedSession.FromString(value)) for key, value in found]
@@ -211,11 +260,12 @@ class HeadPublisher:
         content = self._build_index()
         index_hash = blake3(content).digest()
         old = self._load_head()
-        if old is not None and old.index_hash == index_hash and self._is_usable(old):
+        newest = max(self._newest, _get_sequence(old))
+        if old is not None and old.index_hash == index_hash and self._is_usable(old, newest):
             return old
         made = self._objects.make(content)
         now_s = self._clock.wall_ns() // 10**9
-        sequence = max(now_s, _get_sequence(old) + 1)
+        sequence = max(now_s, newest + 1)
         head = chunk_pb2.Head(
             locator=self._keys.locator,
             device=self._keys.device.public_key,
@@ -247,9 +297,11 @@ class HeadPublisher:
             index.devices.append(identity_pb2.Signed.FromString(value))
         return index.SerializeToString(deterministic=True)
 
-    def _is_usable(self, row: head_pb2.PublishedHead) -> bool:
-        """False if its index is gone here, or half of its life is over."""
+    def _is_usable(self, row: head_pb2.PublishedHead, newest: int) -> bool:
+        """False if its index is gone here, half of its life is over, or peers keep a newer one."""
         head = chunk_pb2.Head.FromString(row.entry.head.payload)
+        if head.sequence < newest:
+            return False
         half_s = head.time_s + HEAD_TTL_S // 2
         return self._objects.is_kept(row.index) and self._clock.wall_ns() // 10**9 < half_s
 

@@ -5,6 +5,9 @@ Rules:
   when the holder's receipt is verified; a start looks through both and goes on. Nothing else is remembered.
 - In memory are at most `chunks_in_flight` blobs. A blob is read when its place is free. No recording waits.
 - A peer that is away, busy, full, slow or false is passed over (`dht.plan`), and left alone for a while.
+- A chunk that is not here (its session was restored) is left where it is: its holders are looked for, and get
+  leases without the bytes. What they do not hold is fetched to be given to others. What cannot be read is
+  tried again later, twice as long each time.
 - Leases are renewed when half of them is over. Replicas of a peer that is not seen for `grace_s` are made
   again elsewhere.
 """
@@ -17,12 +20,14 @@ from dataclasses import dataclass
 from dht import tables
 from dht.backoff import Backoffs
 from dht.bandwidth import UNPACED, Pace
+from dht.holder_search import Group, HolderSearch
 from dht.placement import rank_peers
-from dht.placing import LoadedChunk, Placer
+from dht.placing import FetchOwn, LoadedChunk, Placer
 from dht.plan import ChunkPlan, Situation, Target, Use, plan_chunk
 from dht.ports import OwnChunk, PeerIdentity, SpreadPorts
 from dht.preset import SpreadPreset
 from dht.releasing import Releaser
+from dht.replica_count import ReplicaCount, count_replicas
 from dht.replicas import get_due_s, is_counting, iterate_replicas, parse_replica_key, scan_replicas
 from kernel.domains import Network
 from kernel.errors import LucidError, StoreError
@@ -56,23 +61,6 @@ class _Progress:
             self.complete = False
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaCount:
-    """How far the spreading of a session has come.
-
-    Attributes:
-        replicas: complete replicas of the whole session: the least of all its chunks.
-        wanted: how many there are to be.
-        held: replicas of single chunks that count.
-        pending: of these, how many are missing.
-    """
-
-    replicas: int
-    wanted: int
-    held: int
-    pending: int
-
-
 class Replicator:
     """Spreads the chunks of one node.
 
@@ -89,13 +77,17 @@ class Replicator:
         preset: SpreadPreset,
         backoffs: Backoffs,
         releaser: Releaser,
+        fetch: FetchOwn,
         pace: Pace = UNPACED,
     ) -> None:
+        """`fetch` brings chunks that are not here."""
         self._ports = ports
         self._own = own
         self._preset = preset
         self._releaser = releaser
-        self._placer = Placer(ports, network, preset, backoffs, pace)
+        self._placer = Placer(ports, network, preset, backoffs, pace, fetch)
+        self._search = HolderSearch(ports.peers)
+        self._searching: dict[Group, None] = {}
         self._changed: dict[bytes, None] = {}
         self._slots = asyncio.Semaphore(preset.chunks_in_flight)
         self._wake = asyncio.Event()
@@ -103,6 +95,7 @@ class Replicator:
         self._due: dict[bytes, None] = {}
         self._in_flight: dict[tuple[bytes, int], None] = {}
         self._unreadable: dict[tuple[bytes, int], None] = {}
+        self._unreadable_until = Backoffs(preset.first_backoff_s, preset.longest_backoff_s)
         self._busy: dict[bytes, int] = {}
         self._awaited: dict[bytes, None] = {}
         self._seen_ns: dict[bytes, int] = {}
@@ -137,35 +130,34 @@ class Replicator:
         self._wake.set()
         self._tell()
 
+    def on_heads(self) -> None:
+        """Other nodes keep another head of this node."""
+        self._tell()
+
     def count(self, session_id: bytes) -> ReplicaCount:
         """How far the spreading of a session has come."""
-        wanted, now_s = self._preset.replicas, self._ports.clock.wall_ns() / 1e9
-        chunks = self._ports.recordings.chunk_count(session_id)
         progress = self._progress.get(session_id)
-        complete = min(progress.start if progress else 0, chunks)
-        counts = [0] * (chunks - complete)
-        start = tables.replica_key(session_id, complete, 0)
-        for page in iterate_replicas(self._ports.records, session_id, start):
-            for key, row in page:
-                _, index, replica = parse_replica_key(key)
-                if index < chunks and replica < wanted and is_counting(row, now_s):
-                    counts[index - complete] += 1
-        held = complete * wanted + sum(counts)
-        replicas = min(counts, default=wanted) if chunks else 0
-        return ReplicaCount(replicas, wanted, held, chunks * wanted - held)
+        return count_replicas(
+            self._ports, session_id, self._preset.replicas, complete=progress.start if progress else 0
+        )
 
     def _take_changes(self) -> None:
         changed, self._changed = self._changed, {}
         for session_id in changed:
             for key in [key for key in self._unreadable if key[0] == session_id]:
-                del self._unreadable[key]
-                self._look_again(*key)
+                self._try_again(key)
             if self._ports.recordings.is_deleted(session_id):
                 self._progress.pop(session_id, None)
                 self._releaser.add(session_id)
             elif self._ports.recordings.is_own(session_id):
                 self._progress.setdefault(session_id, _Progress())
                 self._due[session_id] = None
+
+    def _try_again(self, key: tuple[bytes, int]) -> None:
+        """What could not be read may be here, or with a peer, by now."""
+        del self._unreadable[key]
+        self._unreadable_until.on_success(_name(key))
+        self._look_again(*key)
 
     def _tell(self) -> None:
         self.advanced.set()
@@ -188,22 +180,32 @@ class Replicator:
 
     async def _rest(self) -> None:
         """Waits until there may be something to do."""
-        pause_s = self.backoffs.next_end_s(self._ports.clock.monotonic_ns())
+        now_ns = self._ports.clock.monotonic_ns()
+        ends_s = [pauses.next_end_s(now_ns) for pauses in (self.backoffs, self._unreadable_until)]
+        pause_s = min((end_s for end_s in ends_s if end_s is not None), default=None)
         if not await wait_for_event(self._wake, self._ports.clock, pause_s):
             self._look_at_all()  # somebody is no longer left alone
 
     async def _watch_peers(self) -> None:
+        connected: list[bytes] = []
         while True:
-            self._note_seen()
+            before, connected = connected, self._note_seen()
+            for device in connected:
+                if device not in before:
+                    self.backoffs.on_return(device)
+            self._search.forget_all()
+            for key in list(self._unreadable):
+                self._try_again(key)
             self._look_at_all()
             self._releaser.on_peers_changed()
             await self._ports.peers.wait_changed()
 
-    def _note_seen(self) -> None:
-        now_ns = self._ports.clock.monotonic_ns()
-        for peer in self._ports.peers.known():
-            if self._ports.peers.find(peer.device) is not None:
-                self._seen_ns[peer.device] = now_ns
+    def _note_seen(self) -> list[bytes]:
+        """Notes, and returns, who is connected."""
+        now_ns, peers = self._ports.clock.monotonic_ns(), self._ports.peers
+        connected = [peer.device for peer in peers.known() if peers.find(peer.device) is not None]
+        self._seen_ns |= dict.fromkeys(connected, now_ns)
+        return connected
 
     async def _watch_leases(self) -> None:
         """Finds leases that are due, and holders that have disappeared."""
@@ -267,10 +269,16 @@ class Replicator:
         size, begin = self._preset.group_chunks, progress.next
         group_end = (begin // size + 1) * size
         situation = self._describe_situation(session_id, begin // size)
-        expected = begin
-        for chunk in self._ports.recordings.chunks(session_id, begin, group_end - begin):
+        expected, place = begin, (session_id, begin // size)
+        chunks = self._ports.recordings.chunks(session_id, begin, group_end - begin)
+        for chunk in chunks:
             await self._slots.acquire()
             plan = self._plan(chunk, situation)
+            if plan.targets and not self._is_here(chunk) and self._search.get(place) is None:
+                self._slots.release()
+                self._start_search(group, place, chunks)
+                progress.next, progress.gapless = group_end, False
+                return True
             if progress.next != expected or not plan.targets:
                 self._slots.release()
             if progress.next != expected:  # it was told to look again meanwhile
@@ -301,9 +309,33 @@ class Replicator:
 
     def _plan(self, chunk: OwnChunk, situation: Situation) -> ChunkPlan:
         key = (chunk.session_id, chunk.index)
-        if key in self._in_flight or key in self._unreadable:
+        now_ns = self._ports.clock.monotonic_ns()
+        if key in self._in_flight or not self._unreadable_until.is_over(_name(key), now_ns):
             return ChunkPlan(complete=False)
-        return plan_chunk(scan_replicas(self._ports.records, *key), situation)
+        return plan_chunk(scan_replicas(self._ports.records, *key), situation, self._list_keepers(chunk))
+
+    def _is_here(self, chunk: OwnChunk) -> bool:
+        return self._ports.blobs.size(chunk.chunk_id) == chunk.size_bytes
+
+    def _get_group(self, chunk: OwnChunk) -> Group:
+        return chunk.session_id, chunk.index // self._preset.group_chunks
+
+    def _list_keepers(self, chunk: OwnChunk) -> set[bytes]:
+        """Who said that it holds a chunk which is not here."""
+        return (self._search.get(self._get_group(chunk)) or {}).get(chunk.chunk_id, set())
+
+    def _start_search(self, tasks: asyncio.TaskGroup, group: Group, chunks: Sequence[OwnChunk]) -> None:
+        async def search() -> None:
+            try:
+                await self._search.ask(group, chunks)
+            finally:
+                del self._searching[group]
+            self._look_again(group[0], chunks[0].index)
+            self._wake.set()
+
+        if group not in self._searching:
+            self._searching[group] = None
+            tasks.create_task(search())
 
     def _get_use(self, device: bytes) -> Use:
         now_ns = self._ports.clock.monotonic_ns()
@@ -324,12 +356,15 @@ class Replicator:
         """Brings one chunk to all its targets. Ends the flight of the chunk, whatever happens."""
         key = (chunk.session_id, chunk.index)
         try:
-            loaded = await self._placer.load(chunk)
+            rows, now_s = scan_replicas(self._ports.records, *key), self._ports.clock.wall_ns() / 1e9
+            sure = {row.holder for row in rows.values() if is_counting(row, now_s)}
+            loaded = await self._placer.load(chunk, sure | self._list_keepers(chunk), targets)
             async with asyncio.TaskGroup() as group:
                 for target in targets:
                     group.create_task(self._place(loaded, target))
-        except LucidError:  # of this node: the chunk has to wait until somebody mends it
+        except LucidError:  # of this node: the chunk has to wait until it is mended, or somebody has it
             self._unreadable[key] = None
+            self._unreadable_until.on_failure(_name(key), self._ports.clock.monotonic_ns())
             for target in targets:
                 self._set_free(target.holder.device)
         finally:
@@ -340,7 +375,9 @@ class Replicator:
 
     async def _place(self, loaded: LoadedChunk, target: Target) -> None:
         try:
-            await self._placer.place(loaded, target)
+            if not await self._placer.place(loaded, target):
+                device, chunk_id = target.holder.device, loaded.chunk.chunk_id
+                self._search.disbelieve(self._get_group(loaded.chunk), chunk_id, [device])
         finally:
             self._set_free(target.holder.device)
         if self._ports.recordings.is_deleted(loaded.chunk.session_id):
@@ -355,3 +392,8 @@ class Replicator:
         if device in self._awaited:
             del self._awaited[device]
             self._look_at_all()
+
+
+def _name(key: tuple[bytes, int]) -> bytes:
+    """A chunk, by session and index, as one name."""
+    return key[0] + key[1].to_bytes(4, "big")

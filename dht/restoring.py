@@ -19,11 +19,12 @@ from dht.devices import OwnersDevices
 from dht.fact_copies import MAX_STRETCH_BYTES, decode_facts
 from dht.head_content import open_content
 from dht.heads import verify_head_entry
+from dht.object_store import LEASE_S
 from dht.objects import check_reference, open_object
 from dht.ports import FetchBlob, Peer, Peers, Sessions
 from dht.transfer import describe
 from kernel.domains import Network
-from kernel.errors import InvalidRecord, LucidError, Reason, StoreError, Unavailable
+from kernel.errors import Conflict, InvalidRecord, LucidError, Reason, StoreError, Unavailable
 from kernel.ports import Clock, Records
 from lucid.v1 import chunk_pb2, head_pb2
 
@@ -106,6 +107,46 @@ class Restorer:
             progress.sessions = len(copies)
             for session_id, told in copies.items():
                 await self._restore_session(session_id, told, progress)
+
+    async def catch_up(self, device: bytes, sequence: int, problems: list[str]) -> int:
+        """Brings this store up to the newest head of its own device, if that is newer than number `sequence`.
+
+        Open sessions get the facts that they lack; those that are not here are adopted. `problems` gets a
+        line for each that can never be brought up, because it contradicts what is here.
+
+        Returns:
+            The number of the newest head that peers serve, or `sequence`.
+
+        Raises:
+            Unavailable: what a newer head leads to cannot be fetched now.
+            StoreError: what was brought up so far is here.
+        """
+        async with self._lock:
+            progress = Restored()
+            newest = {found.head.device: found for found in await self._find_heads(progress)}
+            found = newest.get(device)
+            if found is None or found.head.sequence <= sequence:
+                return sequence
+            if self._has_lapsed(found.head):
+                problems.append(
+                    f"what head {found.head.sequence} led to is no longer kept: its leases are over"
+                )
+                return found.head.sequence
+            index = await self._read_index(found.head)
+            for session_id in index.deleted:
+                await self._sessions.adopt_deletion(session_id)
+            for session in index.sessions:
+                try:
+                    facts = await self._read_facts(session)
+                    if not await self._sessions.adopt(session.session_id, facts):
+                        await self._sessions.catch_up(session.session_id, facts)
+                except (InvalidRecord, Conflict) as error:
+                    problems.append(f"session {session.session_id.hex()}: {error}")
+            return found.head.sequence
+
+    def _has_lapsed(self, head: chunk_pb2.Head) -> bool:
+        """Have all leases ended under which peers keep what a head leads to?"""
+        return head.time_s + LEASE_S < self._clock.wall_ns() // 10**9
 
     # Heads ----------------------------------------------------------------------------------------------
 

@@ -8,9 +8,10 @@ no more than one piece in memory.
 from collections.abc import AsyncIterator, Sequence
 
 from dht.bandwidth import Pace
+from dht.check_budget import CheckBudget, CheckLimits
 from dht.holding_store import HoldingStore
 from dht.lease import CHUNK_ID_BYTES, HASH_BYTES, MAX_BLOB_BYTES
-from dht.ports import KeepingPorts
+from dht.ports import KeepingPorts, PeerIdentity
 from dht.transfer import PIECE_BYTES, count_leaves, cut, is_range
 from kernel.chunk_id import LEAF_BYTES, compute_chunk_id, compute_chunk_leaves
 from kernel.errors import InvalidRecord, NotFound, Reason, StoreDamaged
@@ -24,13 +25,17 @@ MAX_AUDITED_LEAVES = 16
 class ServedChunks:
     """Answers about blobs of this node, its own and those that it holds."""
 
-    def __init__(self, ports: KeepingPorts, store: HoldingStore, pace: Pace) -> None:
+    def __init__(
+        self, ports: KeepingPorts, store: HoldingStore, pace: Pace, limits: CheckLimits | None = None
+    ) -> None:
+        """`limits`: of what is read and hashed for callers."""
         self._ports = ports
+        self._checks = CheckBudget(ports.clock, limits)
         self._store = store
         self._pace = pace
 
     async def get_chunk(
-        self, request: chunk_pb2.GetChunkRequest
+        self, caller: PeerIdentity, request: chunk_pb2.GetChunkRequest
     ) -> AsyncIterator[chunk_pb2.GetChunkResponse]:
         """See `ChunkService.GetChunk`.
 
@@ -46,7 +51,7 @@ class ServedChunks:
             raise InvalidRecord(Reason.MALFORMED, f"{start} to {end} are no leaves of {size_bytes} bytes")
         opening = chunk_pb2.GetOpen(size_bytes=size_bytes)
         if not request.without_leaves:
-            opening.leaves = await self._find_leaves(request.chunk_id, size_bytes)
+            opening.leaves = await self._find_leaves(caller.owner, request.chunk_id, size_bytes)
         yield chunk_pb2.GetChunkResponse(open=opening)
         for place in range(start, end, PIECE_BYTES):
             piece = await self._read(request.chunk_id, place, min(PIECE_BYTES, end - place))
@@ -67,7 +72,9 @@ class ServedChunks:
         sizes = [self._ports.blobs.size(chunk_id) or 0 for chunk_id in request.chunk_ids]
         return chunk_pb2.HasChunksResponse(sizes=sizes)
 
-    async def audit_chunk(self, request: chunk_pb2.AuditChunkRequest) -> chunk_pb2.AuditChunkResponse:
+    async def audit_chunk(
+        self, caller: PeerIdentity, request: chunk_pb2.AuditChunkRequest
+    ) -> chunk_pb2.AuditChunkResponse:
         """See `ChunkService.AuditChunk`.
 
         Raises:
@@ -81,7 +88,7 @@ class ServedChunks:
         if max(request.leaves) >= count_leaves(size_bytes):
             raise InvalidRecord(Reason.WRONG_INDEX, f"the chunk has {count_leaves(size_bytes)} leaves")
         # Of the bytes, not those that were kept: damage anywhere is found, whichever leaf is asked for.
-        leaves = await self._hash(request.chunk_id, size_bytes)
+        leaves = await self._hash(caller.owner, request.chunk_id, size_bytes)
         response = chunk_pb2.AuditChunkResponse(size_bytes=size_bytes)
         for index in request.leaves:
             place = index * LEAF_BYTES
@@ -92,13 +99,13 @@ class ServedChunks:
             response.leaves.append(chunk_pb2.AuditedLeaf(index=index, data=data, path=path))
         return response
 
-    async def is_intact(self, chunk_id: bytes, leaves: Sequence[bytes]) -> bool:
-        """True if the chunk is here, with these leaf hashes."""
+    async def is_intact(self, owner: bytes, chunk_id: bytes, leaves: Sequence[bytes]) -> bool:
+        """True if the chunk is here, with these leaf hashes; `owner` wants to know."""
         size_bytes = self._ports.blobs.size(chunk_id)
         if size_bytes is None or count_leaves(size_bytes) != len(leaves):
             return False
         try:
-            return await self._hash(chunk_id, size_bytes) == leaves
+            return await self._hash(owner, chunk_id, size_bytes) == leaves
         except (NotFound, StoreDamaged):
             return False
 
@@ -110,19 +117,20 @@ class ServedChunks:
             raise NotFound(f"chunk {chunk_id.hex()} is not here", hint="ask another holder")
         return size_bytes
 
-    async def _find_leaves(self, chunk_id: bytes, size_bytes: int) -> bytes:
+    async def _find_leaves(self, owner: bytes, chunk_id: bytes, size_bytes: int) -> bytes:
         """Leaf hashes: those that were checked when the chunk was taken, or else those of the bytes."""
         leaves = await self._store.get_leaves(chunk_id)
         if len(leaves) == count_leaves(size_bytes) * HASH_BYTES:
             return leaves
-        return b"".join(await self._hash(chunk_id, size_bytes))
+        return b"".join(await self._hash(owner, chunk_id, size_bytes))
 
-    async def _hash(self, chunk_id: bytes, size_bytes: int) -> list[bytes]:
-        """Leaf hashes of the bytes of a chunk, which must give its ID."""
+    async def _hash(self, owner: bytes, chunk_id: bytes, size_bytes: int) -> list[bytes]:
+        """Leaf hashes of the bytes of a chunk, which must give its ID. Waits for a turn of the owner's."""
         leaves: list[bytes] = []
-        for place in range(0, size_bytes, PIECE_BYTES):
-            piece = await self._read(chunk_id, place, min(PIECE_BYTES, size_bytes - place))
-            leaves += await self._ports.offload.run(compute_chunk_leaves, piece)
+        async with self._checks.turn(owner, size_bytes):
+            for place in range(0, size_bytes, PIECE_BYTES):
+                piece = await self._read(chunk_id, place, min(PIECE_BYTES, size_bytes - place))
+                leaves += await self._ports.offload.run(compute_chunk_leaves, piece)
         if await self._ports.offload.run(compute_chunk_id, leaves, size_bytes) != chunk_id:
             raise _damaged(chunk_id)
         return leaves

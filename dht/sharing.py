@@ -23,8 +23,10 @@ from lucid.v1 import chunk_pb2, identity_pb2, session_pb2, share_pb2
 
 INLINE_BYTES = 512 << 10
 MAX_STRETCHES = 1024
-MAX_FACTS_BYTES = 256 << 20
+MAX_FACTS_BYTES = 32 << 20
 MAX_SHARED_PER_OWNER = 256
+MAX_SHARED = 1024
+"""Sessions of all other owners together: owners cost nothing to make up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,8 @@ class SharedSessions(Protocol):
         """The session secret, sealed to an X25519 key."""
         ...
 
-    def count_shared(self, owner: bytes) -> int:
-        """How many sessions of another owner are here."""
+    def count_shared(self, owner: bytes) -> tuple[int, int]:
+        """How many sessions of another owner, and of all other owners together, are here."""
         ...
 
     async def adopt_shared(
@@ -163,8 +165,11 @@ class OfferTaker:
         if len(request.session_id) != SESSION_ID_BYTES or len(request.stretches) > MAX_STRETCHES:
             raise InvalidRecord(Reason.MALFORMED, "the offer names no session, or too many stretches")
         verify_grant_list(request.grants, self._network, owner=caller.owner)
-        if self._shared.count_shared(caller.owner) >= MAX_SHARED_PER_OWNER:
+        by_owner, by_all = self._shared.count_shared(caller.owner)
+        if by_owner >= MAX_SHARED_PER_OWNER:
             raise Conflict(f"an owner may share {MAX_SHARED_PER_OWNER} sessions with this node")
+        if by_all >= MAX_SHARED:
+            raise Conflict(f"others may share {MAX_SHARED} sessions with this node")
         payloads = await self._read_facts(request)
         if len(payloads) != request.fact_count:
             raise InvalidRecord(Reason.NOT_CONSISTENT, "the offer has another number of facts than it says")

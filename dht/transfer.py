@@ -15,7 +15,7 @@ from dht.lease import CHUNK_ID_BYTES, HASH_BYTES, MAX_BLOB_BYTES, verify_receipt
 from dht.ports import Peer
 from kernel.chunk_id import LEAF_BYTES, compute_chunk_id, compute_chunk_leaves
 from kernel.domains import Network
-from kernel.errors import InvalidRecord, PeerFault, Reason, UsageError
+from kernel.errors import InvalidRecord, NotFound, PeerFault, Reason, UsageError
 from lucid.v1 import chunk_pb2, identity_pb2
 
 FRAME_BYTES = 256 << 10
@@ -231,9 +231,10 @@ async def put_chunk(
     peer: Peer,
     network: Network,
     lease: identity_pb2.Signed,
-    blob: bytes | Sequence[bytes],
+    blob: bytes | Sequence[bytes] | None,
     *,
     leaves: Sequence[bytes] | None = None,
+    size_bytes: int | None = None,
     pace: Pace = UNPACED,
 ) -> identity_pb2.Signed:
     """Sends a chunk to a holder, from where an earlier try was broken off.
@@ -242,8 +243,10 @@ async def put_chunk(
         peer: the holder.
         network: where lease and receipt count.
         lease: signed; names this holder and this chunk.
-        blob: all of the chunk, or what `cut` makes of it: so it is cut once for all its holders.
-        leaves: its leaf hashes, if they are known already.
+        blob: all of the chunk, or what `cut` makes of it: so it is cut once for all its holders. None if it
+            is not here: then the holder must have it, and gets a lease alone.
+        leaves: its leaf hashes, if they are known already. Without a blob they must be.
+        size_bytes: length of the blob; needed where that is not here.
         pace: limits on speed and silence.
 
     Returns:
@@ -252,13 +255,15 @@ async def put_chunk(
     Raises:
         PeerFault: the peer broke the protocol, or its receipt does not hold.
         Unavailable: it fell silent.
+        NotFound: it does not hold the chunk, and there is no blob.
         LucidError: it refused (`StoreFull`, …).
     """
     frames = cut(blob) if isinstance(blob, bytes) else blob
     if leaves is None:
-        leaves = [leaf for frame in frames for leaf in compute_chunk_leaves(frame)]
+        leaves = [leaf for frame in frames or () for leaf in compute_chunk_leaves(frame)]
+    size_bytes = sum(map(len, frames or ())) if size_bytes is None else size_bytes
     async with pace.patience() as patience:
-        sender = _Sender(lease, b"".join(leaves), frames, pace, patience)
+        sender = _Sender(lease, b"".join(leaves), frames, size_bytes, pace, patience)
         responses = peer.put_chunk(sender.requests())
         receipt: identity_pb2.Signed | None = None
         try:
@@ -276,6 +281,26 @@ async def put_chunk(
     return receipt
 
 
+async def fetch_leaves(peer: Peer, chunk_id: bytes, size_bytes: int, *, pace: Pace = UNPACED) -> list[bytes]:
+    """Fetches the leaf hashes of a chunk, without the chunk.
+
+    Raises:
+        PeerFault: they do not give the chunk ID.
+        LucidError: the peer is silent, or refused (`NotFound`, …).
+    """
+    length = LEAF_BYTES if size_bytes > LEAF_BYTES else 0
+    responses = peer.get_chunk(chunk_pb2.GetChunkRequest(chunk_id=chunk_id, length=length))
+    try:
+        async with pace.patience():
+            first = await anext(responses, None)
+    finally:
+        await _close(responses)
+    with blaming(peer):
+        if first is None or first.WhichOneof("kind") != "open" or first.open.size_bytes != size_bytes:
+            raise InvalidRecord(Reason.MALFORMED, "the transfer does not begin with size and leaf hashes")
+        return check_leaves(chunk_id, size_bytes, first.open.leaves)
+
+
 class _Sender:
     """The client's half of `PutChunk`."""
 
@@ -283,13 +308,14 @@ class _Sender:
         self,
         lease: identity_pb2.Signed,
         leaves: bytes,
-        frames: Sequence[bytes],
+        frames: Sequence[bytes] | None,
+        size_bytes: int,
         pace: Pace,
         patience: Patience,
     ) -> None:
         self._open = chunk_pb2.PutOpen(lease=lease, leaves=leaves)
         self._frames = frames
-        self._size_bytes = sum(map(len, frames))
+        self._size_bytes = size_bytes
         self._pace = pace
         self._patience = patience
         self._begin: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -298,10 +324,9 @@ class _Sender:
     async def requests(self) -> AsyncIterator[chunk_pb2.PutChunkRequest]:
         """What is sent: the opening, then, when the holder has said from where, frames."""
         yield chunk_pb2.PutChunkRequest(open=self._open)
-        first, sent_of_first = divmod(await self._begin, FRAME_BYTES)
-        for number in range(first, len(self._frames)):
-            frame = self._frames[number][sent_of_first:]
-            sent_of_first = 0
+        number, skipped = divmod(await self._begin, FRAME_BYTES)
+        for whole in (self._frames or ())[number:]:
+            frame, skipped = whole[skipped:], 0
             await self._pace.send(len(frame), self._patience)
             self._sent += len(frame)
             yield chunk_pb2.PutChunkRequest(frame=frame)
@@ -314,6 +339,8 @@ class _Sender:
         if kind == "offset" and not self._begin.done():
             if not is_range(self._size_bytes, response.offset, self._size_bytes):
                 raise InvalidRecord(Reason.MALFORMED, f"frames are to begin at {response.offset}")
+            if self._frames is None and response.offset < self._size_bytes:
+                raise NotFound("the peer does not hold the chunk, which is not here either")
             self._sent = response.offset
             self._begin.set_result(response.offset)
             return None

@@ -8,10 +8,22 @@ T = TypeVar("T")
 
 
 async def run_to_end(work: Coroutine[Any, Any, T]) -> T:
-    """Awaits `work`; a caller that is cancelled meanwhile learns of it when the work has ended."""
+    """Awaits `work`; a caller that is cancelled meanwhile, however often, learns of it when it has ended."""
     task = asyncio.create_task(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(task, return_exceptions=True)
-        raise
+    is_cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(asyncio.gather(task, return_exceptions=True))
+        except asyncio.CancelledError:
+            is_cancelled = True
+    if is_cancelled:
+        if not task.cancelled():
+            task.exception()  # nobody else will ask for it
+        raise asyncio.CancelledError
+    return task.result()
+
+
+async def end_task(task: "asyncio.Task[Any]") -> None:
+    """Cancels a task and waits for its end. A cancellation of the caller meanwhile is not lost."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

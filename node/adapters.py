@@ -72,12 +72,19 @@ class ThreadOffload:
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `kernel.ports.Offload`."""
         job = self._executor.submit(self._wrap, function.__name__, partial(function, *args, **kwargs))
-        try:
-            return await asyncio.shield(asyncio.wrap_future(job))
-        except asyncio.CancelledError:
-            if not job.cancel():
-                await asyncio.gather(asyncio.wrap_future(job), return_exceptions=True)
-            raise
+        result, is_cancelled = asyncio.wrap_future(job), False
+        while not result.done():
+            try:
+                await asyncio.shield(asyncio.gather(result, return_exceptions=True))
+            except asyncio.CancelledError:
+                is_cancelled = True
+                if job.cancel():
+                    break
+        if is_cancelled:
+            if not result.cancelled():
+                result.exception()  # nobody else will ask for it
+            raise asyncio.CancelledError
+        return result.result()
 
     def close(self) -> None:
         """Lets the threads end; work that has not begun is dropped."""

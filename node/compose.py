@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dht.ports import Peers
 from dht.preset import DAY_S, SpreadPreset
-from kernel.errors import LucidError
+from kernel.errors import Conflict, LucidError
 from kernel.peer_id import encode_peer_id
 from lucid.v1 import control_pb2, session_pb2
 from node.config import NodeConfig
@@ -97,6 +97,9 @@ class Node:
         self.manager = SessionManager(session_ports, keys, session_preset)
         self.prover = Prover(session_ports, keys)
         self.heads = OwnerHeads(session_ports, keys, peering.keys, self.manager, peering.book, log)
+        if self.heads.publisher is not None:
+            self.heads.publisher.on_kept = self.spreading.replicator.on_heads
+            self.spreading.recordings.count_keepers = self.heads.publisher.count_keepers
 
     async def start(self) -> None:
         """Recovers what a killed process left; after this the node can be served."""
@@ -109,6 +112,24 @@ class Node:
         self.health.troubles += self.manager.problems
         self.witnessing.attester.begin()
         self.measure()
+
+    async def finalize(self, session_id: bytes) -> control_pb2.SessionInfo:
+        """Closes an interrupted session; one that is an old copy is brought up from what peers keep before.
+
+        Raises:
+            Conflict: it is being recorded, or complete, or peers do not keep all that was witnessed.
+            Unavailable: it is an old copy, and what is missing cannot be fetched now.
+        """
+        try:
+            return await self.manager.finalize(session_id)
+        except Conflict:
+            if not (await self.manager.info(session_id)).behind:
+                raise
+        await self.heads.catch_up()
+        info = await self.manager.info(session_id)
+        if info.state == session_pb2.STATE_COMPLETE:
+            return info
+        return await self.manager.finalize(session_id)
 
     async def stop(self) -> None:
         """Interrupts what is being recorded, synced."""
@@ -204,7 +225,7 @@ class Node:
             replicas_held=held,
             listen="" if self.peering.address is None else str(self.peering.address),
             peers_connected=self.peering.book.count_connected(),
-            peers_known=len(self.peering.book.describe()),
+            peers_known=self.peering.book.count_configured(),
             held_bytes=self.hosting.holdings.held_bytes,
         )
 

@@ -8,6 +8,7 @@ that client may be another user.
 
 import difflib
 import ipaddress
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 MAX_FILE_BYTES = 64 << 10
 MAX_PEERS = 64
+MAX_OWNERS = 256
+NOBODY = bytes(32)
+"""Stands for no owner: it is no key of Ed25519."""
+_OWNER_ID = re.compile("[0-9a-f]{64}")
 _PREFIX = "LUCID_"
 _CLIENT_PREFIX = "LUCID_CLIENT_"
 # Read by other parts of the software, or set by it for child processes.
@@ -101,6 +106,18 @@ def _parse_peers(text: str) -> tuple["Multiaddr", ...]:
     return addresses
 
 
+def _parse_owners(text: str) -> tuple[bytes, ...]:
+    words = text.replace(",", " ").split()
+    if words == ["none"]:
+        return (NOBODY,)
+    if len(words) > MAX_OWNERS or not all(_OWNER_ID.fullmatch(word) for word in words):
+        raise UsageError(
+            f"{len(words)} owner IDs, of which {MAX_OWNERS} are the most, each of 64 hex digits",
+            hint="`lucid-node id` of a node tells the ID of its owner.",
+        )
+    return tuple(map(bytes.fromhex, words))
+
+
 def _parse_socket_path(text: str) -> str:
     if text and (not text.startswith("/") or "\0" in text or len(text.encode()) > MAX_SOCKET_PATH_BYTES):
         raise UsageError(f'"{text}" is no absolute path of at most {MAX_SOCKET_PATH_BYTES} bytes')
@@ -130,6 +147,12 @@ class NodeConfig:
     )
     hosting_quota_per_owner: int = _setting(
         0, parse_size, "most bytes to keep for one other owner; 0 sets no limit"
+    )
+    hosting_for: tuple[bytes, ...] = _setting(
+        (),
+        _parse_owners,
+        "IDs of the owners for whom to keep anything, 64 hex digits each, an array in the file, with spaces"
+        " between them elsewhere, or `none`; the node's own owner is always one; empty: whoever comes",
     )
     limit_up: int = _setting(
         0, parse_size, "most bytes to send to other nodes in a second, such as `500K`; 0 sets no limit"
@@ -264,7 +287,7 @@ def _collect(
 
 def _get_text(path: Path, name: str, value: object) -> str:
     """A value of the file as it would stand in the environment."""
-    if SETTINGS[name].metadata["flag"] and isinstance(value, list):
+    if isinstance(SETTINGS[name].default, tuple) and isinstance(value, list):
         return " ".join(map(str, value))
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise UsageError(f"{path}: {name} must be a string or a whole number")

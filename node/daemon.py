@@ -197,6 +197,7 @@ def _make_peering(
         log,
         software=f"lucid-node {version('lucid-network')}",
         peers=config.peers,
+        hosting_for=config.hosting_for,
     )
 
 

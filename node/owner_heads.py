@@ -42,6 +42,7 @@ class OwnerHeads:
         self._log = log
         self._peers = peers
         self._manager = manager
+        self._device = keys.device.public_key
         self.publisher: HeadPublisher | None = None
         self._restorer: Restorer | None = None
         self._devices: OwnersDevices | None = None
@@ -54,7 +55,7 @@ class OwnerHeads:
             objects = ObjectStore(network, ports.blobs, ports.clock, ports.entropy, peers)
             head_keys = HeadKeys(network, keys.device, grant, keys.reader)
             self.publisher = HeadPublisher(
-                head_keys, ports.records, ports.clock, ports.entropy, objects, peers, copies
+                head_keys, ports.records, ports.clock, ports.entropy, objects, peers, copies, self.catch_up
             )
             self._restorer = Restorer(
                 network,
@@ -110,6 +111,23 @@ class OwnerHeads:
                 hint="Use `lucid-node restore` on a new home.",
             )
         await self._restorer.restore(progress)
+
+    async def catch_up(self, sequence: int = 0) -> int:
+        """Brings this store up to this node's newest head, if it is an old copy. See `Restorer.catch_up`.
+
+        Returns:
+            The number of the newest head, or `sequence`.
+
+        Raises:
+            Unavailable: what is missing cannot be fetched now.
+        """
+        if self._restorer is None:
+            return sequence
+        problems: list[str] = []
+        sequence = await self._restorer.catch_up(self._device, sequence, problems)
+        for problem in problems:
+            self._log.warning("an old copy cannot be brought up", why=problem)
+        return sequence
 
     def _on_fault(self, fault: PeerFault) -> None:
         self._log.warning("a peer broke the rules", why=str(fault))

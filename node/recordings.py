@@ -1,6 +1,6 @@
 """The recordings of a node as the room that spreads them sees them: `dht.ports.Recordings` over the index."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dht.lease import derive_lease_key
 from dht.ports import OwnChunk
@@ -12,15 +12,22 @@ from session import tables
 from session.access import RecorderKeys, load_secret
 from session.catalog import Catalog
 
+ANY_NUMBER = 1 << 16
+
 
 class SessionRecordings:
-    """Sessions that devices of this node's owner recorded."""
+    """Sessions that devices of this node's owner recorded.
+
+    Attributes:
+        count_keepers: see `HeadPublisher`; a node that publishes no heads has as many as there can be.
+    """
 
     def __init__(self, records: Records, journal: Journal, keys: RecorderKeys) -> None:
         self._records = records
         self._journal = journal
         self._keys = keys
         self._catalog = Catalog(records, journal, keys)
+        self.count_keepers: Callable[[bytes], int] = lambda _: ANY_NUMBER
 
     def session_ids(self) -> Sequence[bytes]:
         """See `dht.ports.Recordings`."""
@@ -50,6 +57,10 @@ class SessionRecordings:
     def is_deleted(self, session_id: bytes) -> bool:
         """See `dht.ports.Recordings`."""
         return self._catalog.tombstone(session_id) is not None
+
+    def count_heads(self, session_id: bytes) -> int:
+        """See `dht.ports.Recordings`."""
+        return self.count_keepers(session_id)
 
     async def lease_key(self, session_id: bytes) -> SigningKey:
         """See `dht.ports.Recordings`."""

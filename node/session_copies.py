@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from dht.sharing import Shareable
 from kernel import aead
-from kernel.errors import Conflict
+from kernel.errors import Conflict, NotFound, StoreDamaged
 from kernel.sealing import seal
 from lucid.v1 import session_pb2
 from session import tables
@@ -40,6 +40,13 @@ class SessionCopies:
         rows = self._catalog.rows([])
         return [(session_id, row.fact_count) for session_id, row in rows if not row.adopted.owner]
 
+    def count_facts(self, session_id: bytes) -> int:
+        """See `Sessions`."""
+        try:
+            return self._catalog.row(session_id).fact_count
+        except (NotFound, StoreDamaged):
+            return 0
+
     def deleted(self) -> Sequence[bytes]:
         """See `Sessions`."""
         newest = sorted(self._catalog.tombstones(), key=lambda one: one.deleted_ns)[-MAX_DELETED:]
@@ -59,6 +66,10 @@ class SessionCopies:
     async def adopt(self, session_id: bytes, payloads: Sequence[bytes]) -> bool:
         """See `Sessions`."""
         return await self._manager.adopt(Copy(session_id, payloads, session_pb2.Adopted()))
+
+    async def catch_up(self, session_id: bytes, payloads: Sequence[bytes]) -> bool:
+        """See `Sessions`."""
+        return await self._manager.catch_up(Copy(session_id, payloads, session_pb2.Adopted()))
 
     async def adopt_deletion(self, session_id: bytes) -> None:
         """See `Sessions`."""
@@ -83,9 +94,10 @@ class SessionCopies:
         draw = self._ports.entropy.draw
         return seal(secret, reader, session_id, draw(32), draw(aead.NONCE_BYTES))
 
-    def count_shared(self, owner: bytes) -> int:
+    def count_shared(self, owner: bytes) -> tuple[int, int]:
         """See `SharedSessions`."""
-        return sum(row.adopted.owner == owner for _, row in self._catalog.rows([]))
+        owners = [row.adopted.owner for _, row in self._catalog.rows([]) if row.adopted.owner]
+        return owners.count(owner), len(owners)
 
     async def adopt_shared(
         self, session_id: bytes, payloads: Sequence[bytes], adopted: session_pb2.Adopted

@@ -6,11 +6,12 @@ from dht.auditing import Auditor
 from dht.backoff import Backoffs
 from dht.bandwidth import Pace
 from dht.fetching import Fetcher
-from dht.ports import PeerIdentity, Peers, SpreadPorts
+from dht.ports import OwnChunk, PeerIdentity, Peers, SpreadPorts
 from dht.preset import SpreadPreset
 from dht.releasing import Releaser
+from dht.replica_count import ReplicaCount
 from dht.replicas import get_lease, get_stored_ns, is_counting, iterate_replicas, parse_replica_key
-from dht.replicator import ReplicaCount, Replicator
+from dht.replicator import Replicator
 from kernel.peer_id import encode_peer_id
 from kernel.waiting import wait_for_event
 from lucid.v1 import control_pb2
@@ -71,8 +72,18 @@ class Spreading:
         )
         backoffs = Backoffs(preset.first_backoff_s, preset.longest_backoff_s)
         releaser = Releaser(spread_ports, backoffs)
-        self.replicator = Replicator(spread_ports, own, keys.network, preset, backoffs, releaser, pace)
-        self.fetcher = Fetcher(ports.records, ports.clock, peers, preset, self.replicator.on_trouble, pace)
+        self.replicator = Replicator(
+            spread_ports, own, keys.network, preset, backoffs, releaser, self._fetch_own, pace
+        )
+        self.fetcher = Fetcher(
+            ports.records,
+            ports.clock,
+            peers,
+            preset,
+            self.replicator.on_trouble,
+            pace,
+            expects_peers=bool(config.peers),
+        )
         self.fetch = PeerFetch(self.fetcher)
         self.auditor = Auditor(spread_ports, ports.rng, preset, self.replicator.on_trouble)
 
@@ -80,6 +91,10 @@ class Spreading:
     def is_possible(self) -> bool:
         """True if there is anybody to spread to: known, or configured and not met yet."""
         return bool(self._config.peers or self.peers.known())
+
+    async def _fetch_own(self, chunk: OwnChunk) -> bytes | None:
+        found = await self.fetcher.fetch(chunk.session_id, chunk.index, chunk.chunk_id, chunk.size_bytes)
+        return None if found is None else found.blob
 
     async def run(self) -> None:
         """Makes, renews and releases replicas until it is cancelled."""
@@ -90,13 +105,18 @@ class Spreading:
         if not self.is_possible:
             return 0, 0
         counts = [self.replicator.count(session_id) for session_id in self.recordings.session_ids()]
-        return sum(each.held + each.pending for each in counts), sum(each.held for each in counts)
+        held = sum(each.held for each in counts)
+        return sum(each.held + each.pending_chunks for each in counts), held
 
     def list_replicas(self, session_id: bytes) -> control_pb2.ListReplicasResponse:
         """Who holds what of a session."""
         count, now_s = self.count(session_id), self._ports.clock.wall_ns() / 1e9
         response = control_pb2.ListReplicasResponse(
-            session_id=session_id, wanted=count.wanted, held=count.held, pending=count.pending
+            session_id=session_id,
+            wanted=count.wanted,
+            held=count.held,
+            pending=count.pending,
+            heads=count.heads,
         )
         for page in iterate_replicas(self._ports.records, session_id):
             for key, row in page:

@@ -23,7 +23,7 @@ from scripts.demo_stage import Stage, say, show
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, metavar="MIB", help="of the big files (default: 256, then 200)")
+    parser.add_argument("--size", type=int, metavar="MIB", help="of the big files (default: 128, then 200)")
     parser.add_argument("--part", choices=["one", "two"], help="tell this part alone")
     parser.add_argument("--keep", action="store_true", help="leave the folder behind, for a look")
     options = parser.parse_args()
@@ -34,7 +34,7 @@ def main() -> None:
     try:
         say("Lucid: recordings that nobody can change unseen, and that outlive the machine")
         if options.part != "two":
-            tell_recording(stage, options.size or 256)
+            tell_recording(stage, options.size or 128)
         if options.part != "one":
             tell_network(stage, options.size or 200)
         say("Figures")

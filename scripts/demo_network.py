@@ -26,6 +26,7 @@ from simnet.layout import Layout, NodeEntry, read_cluster
 
 NODES = 5
 REPLICAS = 3
+WITNESSES = 3
 OWNER = 0
 PATIENCE_S = 120
 # An owner waits a day before it gives a silent holder up; the demo cannot.
@@ -68,12 +69,15 @@ class Network:
 
 def tell_network(stage: Stage, file_mib: int) -> None:
     """Tells the second part."""
-    say(f"7. {NODES} nodes meet")
+    say(f"Part two: {NODES} nodes, {NODES} owners\n\n7. They meet")
     begin = time.monotonic()
     with running_cluster(stage.folder / "net", NODES, SETTINGS) as layout:
         network = Network(stage, layout, Seat(stage, layout.home(OWNER).root))
         show(f"{NODES} processes run, each knows the {NODES - 1} others ({time.monotonic() - begin:.0f} s)")
-        show_lines(network.owner.run("peers"))
+        stage.names |= {node.id: f"n{number}" for number, node in enumerate(network.nodes)}
+        stage.names |= {node.multiaddr: f"ADDRESS-OF-n{number}" for number, node in enumerate(network.nodes)}
+        show("n0 is ours; the others belong to four strangers")
+        show_lines(stage.shorten(network.owner.run("peers")))
         record_terminal(network)
         record_file(network, file_mib)
         bundle = make_bundle(network)
@@ -105,6 +109,7 @@ def record_file(network: Network, file_mib: int) -> None:
     done = network.owner.run_json(*words)
     seconds = time.monotonic() - begin
     network.file = done["session_id"]
+    network.owner.name_session(network.file)
     check(f"{REPLICAS} replicas are acknowledged by their holders", done["replicas"] >= REPLICAS)
     rate = f"{file_mib * MIB / seconds / 1e6:.0f} MB/s"
     network.stage.figures.append((f"recorded, with {REPLICAS} replicas on other nodes", rate))
@@ -134,18 +139,29 @@ def wait_for_replicas(network: Network, session_id: str, without: int | None = N
 
 
 def make_bundle(network: Network) -> Path:
-    say("10. A proof for others: one file, to be checked without the network")
+    say("10. A proof for others: one small file, to be checked without the network")
     bundle = network.stage.folder / "proof.bundle"
-    network.owner.run(
-        "session", "prove", network.file, "--out", str(bundle), "--chunk", "0", "--range", "0:4096"
-    )
-    show(f"{bundle.stat().st_size} bytes")
+    words = ("session", "prove", network.file, "--out", str(bundle), "--chunk", "0", "--reveal", "--force")
+    network.stage.show_command(*words)
+    end = time.monotonic() + PATIENCE_S
+    while network.owner.run(*words, quiet=True) and len(list_witnesses(network, bundle)) < WITNESSES:
+        if time.monotonic() > end:
+            check(f"{WITNESSES} witnesses co-signed the recording within {PATIENCE_S} s", False)
+        time.sleep(0.2)
+    size_mib = bundle.stat().st_size / MIB
+    show(f"{size_mib:.1f} MiB: the first chunk with its key, and what {WITNESSES} witnesses co-signed")
     return bundle
+
+
+def list_witnesses(network: Network, bundle: Path) -> list[str]:
+    """Peer IDs of those who co-signed what the bundle stands on."""
+    report = network.owner.run_json("verify", "bundle", str(bundle), quiet=True)
+    return [str(one["witness"]) for one in report["attestations"]]
 
 
 def lose_holder(network: Network) -> None:
     holder = network.get_holders(network.file)[0]
-    say(f"11. The holder n{holder} burns down: process killed, disk deleted")
+    say(f"11. A stranger's machine, n{holder}, burns down: process killed, disk deleted")
     call(network.layout, "kill", holder)
     shutil.rmtree(network.layout.home(holder).root)
     begin = time.monotonic()
@@ -153,7 +169,7 @@ def lose_holder(network: Network) -> None:
     back = network.stage.folder / "healed.bin"
     network.owner.run("session", "get", network.file, str(back))
     check(
-        "a chunk that the owner lost, too, came from another holder",
+        "meanwhile we lost a chunk, too: it came from another holder, and the file is whole",
         is_same(network.source, back),
     )
     back.unlink()
@@ -182,11 +198,11 @@ def flip_replica(network: Network) -> None:
     )
     check("an audit catches it, with exit status 3", not audit["valid"])
     for finding in audit["findings"][:3]:
-        show(finding["what"])
+        show_lines(network.stage.shorten(finding["what"]))
 
 
 def lose_owner(network: Network) -> None:
-    say("13. The owner's machine burns down, too; 24 words are left")
+    say("13. Our own machine burns down, too; 24 words are left")
     call(network.layout, "kill", OWNER)
     shutil.rmtree(network.owner.home)
     show(" ".join(network.layout.words(OWNER).read_text().split()[:4]) + " …")
@@ -223,9 +239,9 @@ def restore(network: Network) -> None:
 
 def check_bundle(network: Network, bundle: Path) -> None:
     say("14. The proof is checked: offline, by somebody who has only the file")
-    witnesses = [word for node in network.nodes[1:] for word in ("--witness", node.id)]
+    witnesses = [word for peer in list_witnesses(network, bundle) for word in ("--witness", peer)]
     words = ("verify", "bundle", str(bundle), *witnesses)
-    show_lines(network.owner.run(*words, "--recording", str(network.source)))
+    show_lines(network.stage.shorten(network.owner.run(*words, "--recording", str(network.source))))
     check("it holds, and the chunk that it shows stands in the file", True)
     flip_bit(bundle)
     network.owner.run(*words, expect=3)

@@ -119,6 +119,7 @@ def record_file(demo: Demo) -> str:
     check("the client went on by itself where the node had stopped", done["state"] == "complete")
     demo.figures.append(("recorded, with the node killed and restarted", f"{size / seconds / 1e6:.0f} MB/s"))
     demo.figures.append(("stored for 100 bytes of input", f"{100 * done['stored_bytes'] / size:.0f} bytes"))
+    demo.name_session(done["session_id"])
     return str(done["session_id"])
 
 
@@ -191,6 +192,7 @@ def tell_recording(stage: Stage, file_mib: int) -> None:
 
 
 def _tell(demo: Demo) -> None:
+    say("Part one: one node")
     demo.passphrase.touch(mode=0o600)
     demo.passphrase.write_text("demo passphrase\n")
     identity = demo.run_json("init", "--passphrase-file", str(demo.passphrase))

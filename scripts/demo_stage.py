@@ -38,14 +38,21 @@ def check(what: str, fine: bool) -> None:
 
 
 class Stage:
-    """The folder in which the demo happens, and what was measured."""
+    """The folder in which the demo happens, what was measured, and short names of long IDs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.figures: list[tuple[str, str]] = []
+        self.names: dict[str, str] = {}
+
+    def shorten(self, text: str) -> str:
+        """For readers: long IDs by the names that the story gives them, files without the folder."""
+        for long, name in self.names.items():
+            text = text.replace(long, name)
+        return text.replace(f"{self.folder}/", "")
 
     def show_command(self, *words: str) -> None:
-        shown = shlex.join(word for word in words if word != "--json").replace(f"{self.folder}/", "")
+        shown = self.shorten(shlex.join(word for word in words if word != "--json"))
         print(f"  {DIM}$ lucid-node {shown}{OFF}", flush=True)
 
 
@@ -82,7 +89,14 @@ class Seat:
     def find(self, name: str) -> dict[str, Any]:
         """The session of that name as `session list` shows it; empty if it is not there yet."""
         sessions = self.run_json("session", "list", "--search", name, quiet=True)["sessions"]
-        return dict(sessions[0]) if sessions else {}
+        if not sessions:
+            return {}
+        self.name_session(sessions[0]["session_id"])
+        return dict(sessions[0])
+
+    def name_session(self, session_id: str) -> None:
+        """From now on the story calls a session by the first letters of its ID, as one may type it."""
+        self.stage.names[session_id] = session_id[:8]
 
 
 class Typist:

@@ -1,4 +1,4 @@
-"""Draws docs/recording.svg, the picture in the README: how a recording comes to rest on one node.
+"""Draws docs/recording.svg, the picture in the README: how a recording comes to rest.
 
 Usage: scripts/picture.py > docs/recording.svg
 """
@@ -102,7 +102,16 @@ BOXES = [
         "index",
         ["LMDB, with checksums;", "signed checkpoints,", "at the end the manifest"],
     ),
-    Box(300, 390, 680, 60, "later", "later: replicas, witnesses, the chain", ["nothing leaves the node yet"]),
+    Box(
+        300,
+        390,
+        450,
+        60,
+        "daemon",
+        "other nodes",
+        ["keep sealed replicas and the owner's head, co-sign checkpoints"],
+    ),
+    Box(766, 390, 214, 60, "later", "later: the chain", ["anchors what was recorded"]),
 ]
 ARROWS = [
     Arrow([(220, 85), (320, 85)], "descriptor", 260, 77),
@@ -114,7 +123,8 @@ ARROWS = [
     Arrow([(666, 142), (666, 210)]),
     Arrow([(863, 142), (863, 210)]),
     Arrow([(300, 301), (220, 301)], "sockets", 260, 294),
-    Arrow([(640, 340), (640, 390)], later=True),
+    Arrow([(525, 340), (525, 390)], "what is durable here, and never before", 650, 370),
+    Arrow([(873, 340), (873, 390)], later=True),
 ]
 
 

@@ -11,7 +11,7 @@ set -eu
 cd "$(dirname "$0")/.."
 profile=${1:?usage: scripts/setup.sh runtime|dev|bench}
 python=${PYTHON:-python3}
-grpcurl=github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
+grpcurl=github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.1
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 

@@ -49,7 +49,8 @@ class Prover:
         Raises:
             NotFound: there is no such session.
             UsageError: it has no such chunk, or the chunk no such bytes.
-            Conflict: nothing is signed yet, or the owner's grant list is not known.
+            Conflict: nothing is signed yet, the owner's grant list is not known, or it cannot show that the
+                device that recorded the session was allowed to.
             Locked: the chunk is to be revealed, and no key of this device reads it.
             StoreDamaged: what is needed is damaged.
             InvalidRecord: what is stored does not hold: no bundle is made that would be refused.
@@ -57,6 +58,12 @@ class Prover:
         row = self._catalog.row(session_id)
         if self._keys.grants is None:
             raise Conflict("the owner's grant list is not known here")
+        if row.HasField("adopted"):
+            raise Conflict(
+                "another device recorded the session, and the grant list that is known here does not name it:"
+                " nobody would accept the bundle",
+                hint="Bundles are made by the device that recorded. The recording can be read and shared.",
+            )
         sequence, attestations = self._choose(row, session_id, shown)
         checkpoint = self._get_checkpoint(session_id, sequence)
         bundle = Bundle(

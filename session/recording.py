@@ -17,6 +17,7 @@ from kernel import aead
 from kernel.domains import Domain, Label
 from kernel.errors import Conflict, LucidError, UsageError
 from kernel.merkle import Frontier, compute_leaf
+from kernel.uninterrupted import end_task
 from lucid.v1 import data_pb2, identity_pb2, session_pb2
 from session import tables
 from session.access import RecorderKeys, encrypt_message
@@ -372,9 +373,7 @@ class Recording:
 
     async def _stop_tending(self) -> None:
         if self._tending is not None:
-            self._tending.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._tending
+            await end_task(self._tending)
             self._tending = None
 
     async def _close(self, ending: session_pb2.Ending) -> data_pb2.RecordingDone:

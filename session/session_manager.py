@@ -16,15 +16,10 @@ from kernel.errors import Conflict, InvalidRecord, LucidError, NotFound, StoreDa
 from kernel.uninterrupted import run_to_end
 from lucid.v1 import control_pb2, data_pb2, session_pb2
 from session import tables
-from session.access import (
-    SECRET_BYTES,
-    RecorderKeys,
-    decrypt_message,
-    keep_secret,
-    load_secret,
-)
+from session.access import SECRET_BYTES, RecorderKeys, decrypt_message, keep_secret, load_secret
 from session.adoption import Adopter, Copy
 from session.catalog import Catalog, describe_done, describe_tombstone, matches
+from session.catching_up import catch_up
 from session.erasure import bury, erase, is_expired
 from session.healing import Healer
 from session.ledger import Ledger
@@ -288,8 +283,17 @@ class SessionManager:
         """Takes in a session that another device recorded; False if it is known here. See `Adopter.adopt`."""
         async with self._lock(copy.session_id):
             is_new = await run_to_end(self._adopter.adopt(copy))
+        self._ports.on_changed(copy.session_id)
         self.on_change()
         return is_new
+
+    async def catch_up(self, copy: Copy) -> bool:
+        """Brings an old copy of an own session up; False if nothing was missing. See `catching_up`."""
+        async with self._lock(copy.session_id):
+            if copy.session_id in self._running:
+                return False
+            ledger = self._ledger(copy.session_id)
+            return await run_to_end(catch_up(self._ports, self._keys, ledger, copy))
 
     async def adopt_deletion(self, session_id: bytes) -> None:
         """See `Adopter.adopt_deletion`."""

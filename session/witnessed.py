@@ -53,5 +53,6 @@ async def check_not_behind(ports: SessionPorts, ledger: Ledger) -> bool:
     raise Conflict(
         f"witnesses have seen {row.witnessed_count} checkpoints of the session, this store has"
         f" {row.checkpoint_count}: it is an old copy, and signs nothing more",
-        hint="Bring the missing chunks up from their replicas; `lucid-node session show` tells how many.",
+        hint="`lucid-node session recover` brings it up from copies that peers keep, if those reach so far,"
+        " and closes it. What is here can be read in any case.",
     )

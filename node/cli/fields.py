@@ -48,7 +48,7 @@ RECORDED: Fields = {
     "chunks": SESSION["chunks"],
     "plaintext_bytes": SESSION["plaintext_bytes"],
     "stored_bytes": SESSION["stored_bytes"],
-    "replicas": "complete copies of the whole session on nodes of others",
+    "replicas": "complete copies of the whole session on nodes of others, with a head that leads there",
 }
 
 _FINDINGS = (
@@ -117,7 +117,7 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "replicas_held": "copies of single chunks that other nodes hold",
         "listen": "multiaddr where other nodes reach this one, its ID included; empty: nowhere",
         "peers_connected": "peers that can be called now",
-        "peers_known": "peers that are known, and configured addresses where nobody was met yet",
+        "peers_known": "configured addresses of peers",
         "held_bytes": "bytes of chunks that are held for others; part of `blob_bytes`",
     },
     "doctor": {
@@ -175,7 +175,8 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "session_id": SESSION["session_id"],
         "wanted": "how many copies of each chunk there are to be",
         "held": "copies of single chunks that other nodes hold",
-        "pending": "copies of single chunks that are missing",
+        "pending": "copies of single chunks, and of heads, that are missing",
+        "heads": "nodes that keep a head which leads to the session as it is: what `restore` finds",
         "replicas": "an array of {`chunk`, `replica`, `peer_id`, `held`, `stored`, `audited`, `until`,"
         " `trouble`}: when the holder stored it, when it passed an audit last, when its lease ends,"
         " what is wrong",

@@ -53,7 +53,7 @@ def describe_replicas(replicas: "control_pb2.WaitReplicasResponse") -> str:
     """How far it has come, for people; empty if there is nobody to spread to."""
     if not replicas.wanted:
         return ""
-    rest = f", copies of chunks that follow by themselves: {replicas.pending}" if replicas.pending else ""
+    rest = f", copies that follow by themselves: {replicas.pending}" if replicas.pending else ""
     return f"Replicas {replicas.replicas} of {replicas.wanted}{rest}"
 
 

@@ -33,6 +33,7 @@ def describe_replicas(found: "control_pb2.ListReplicasResponse") -> dict[str, An
         "wanted": found.wanted,
         "held": found.held,
         "pending": found.pending,
+        "heads": found.heads,
         "replicas": [
             {
                 "chunk": one.index,
@@ -53,8 +54,10 @@ def format_replicas(found: "control_pb2.ListReplicasResponse") -> str:
     """The replicas for people: per holder, then what is wrong."""
     from node.cli.output import format_facts, format_id, format_table, format_time
 
-    summary = f"{found.held} copies of chunks are held, {found.pending} are pending"
-    parts = [format_facts([("Session", format_id(found.session_id)), ("Replicas", summary)])]
+    summary = f"{found.held} copies of chunks are held; {found.pending} copies are pending, heads included"
+    heads = f"{found.heads} of {found.wanted} nodes keep a head that leads to it"
+    facts = [("Session", format_id(found.session_id)), ("Replicas", summary), ("Heads", heads)]
+    parts = [format_facts(facts)]
     holders: dict[str, list[control_pb2.ReplicaInfo]] = {}
     for one in found.replicas:
         if one.held:

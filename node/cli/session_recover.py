@@ -33,7 +33,11 @@ class RecoverCommand(click.Command):
 def recover_command(
     context: click.Context, home: "Home", session: str | None, resume: bool, finalize: bool, as_json: bool
 ) -> int:
-    """Finalizes all interrupted sessions, or one; or goes on in one."""
+    """Finalizes all interrupted sessions, or one; or goes on in one.
+
+    Where witnesses have seen more of a session than this store, an old copy, holds, it is brought up from
+    what peers keep first, or stays as it is.
+    """
     from kernel.errors import UsageError
     from node.control.client import ControlClient
 

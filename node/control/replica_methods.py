@@ -44,7 +44,11 @@ class ReplicaMethods:
             return
         async for count in spreading.wait_replicas(session_id, request.wait_s):
             yield control_pb2.WaitReplicasResponse(
-                replicas=count.replicas, wanted=count.wanted, held=count.held, pending=count.pending
+                replicas=count.replicas,
+                wanted=count.wanted,
+                held=count.held,
+                pending=count.pending,
+                heads=count.heads,
             )
 
     async def AuditSession(  # noqa: N802

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import grpc
 
 from kernel.errors import LocalError, LucidError, Unavailable
+from kernel.uninterrupted import end_task
 from lucid.v1 import control_pb2, control_pb2_grpc
 from node.compose import Node
 from node.control.failures import encode_trailer, get_status_code
@@ -129,9 +130,7 @@ class ControlServer:
 
     async def stop(self) -> None:
         """Answers what runs, for a moment, then closes."""
-        self._watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._watching
+        await end_task(self._watching)
         await self._introspection.show()
         await self._server.stop(STOP_GRACE_S)
         with contextlib.suppress(FileNotFoundError):

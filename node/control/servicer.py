@@ -115,6 +115,6 @@ class ControlServicer(HeadMethods, ReplicaMethods, PeerMethods, control_pb2_grpc
         return control_pb2.SetHoldResponse(session=info)
 
     async def _finalize(self, session_id: bytes) -> control_pb2.SessionInfo:
-        info = await self._node.writing(self._manager.finalize(session_id))
+        info = await self._node.writing(self._node.finalize(session_id))
         self._node.log.info("session finalized", session=session_id.hex())
         return info

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kernel.errors import Conflict, LocalError, LucidError, Unavailable, UsageError
+from kernel.uninterrupted import end_task
 from lucid.v1 import data_pb2
 from node.compose import Node
 from node.data.exchange import Exchange
@@ -73,9 +74,7 @@ class DataServer:
 
     async def stop(self) -> None:
         """Stops listening, and ends every exchange: what is being recorded is interrupted."""
-        self._accepting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._accepting
+        await end_task(self._accepting)
         self._socket.close()
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()

@@ -1,9 +1,14 @@
-"""Everybody this node has met: table `peers`, and the newest grant list of every owner.
+"""Everybody this node has met, and the newest grant list of every owner.
 
 A record is checked here, because a device that shows an old grant list may have been retired meanwhile: of
 all lists of an owner the one with the highest sequence counts.
+
+Peers that were reached at an address which the owner configured stand in the table `peers`. Whoever dialled
+this node is only a visitor: anybody can make himself as many identities as he likes, so visitors cost no
+disk, and memory for the last few alone.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +26,9 @@ from lucid.v1 import chunk_pb2, identity_pb2, node_pb2
 from node.identity.peer_record import Presentation, check_peer_record
 
 MAX_KNOWN = 1024
+MAX_VISITORS = 256
+MAX_OWNERS = 256
+"""Owners of visitors whose grant lists are remembered, up to 32 KiB each."""
 STORE_EVERY_NS = 600 * 10**9
 
 
@@ -32,9 +40,10 @@ class Acquaintance:
         identity: who it is.
         sequence: of its newest record.
         software: name and version, for people.
-        address: where it was reached last, or says that it listens; None if nowhere.
+        address: where it was reached last; None if it never was, or another node answers there now.
+        claimed: where it says that it listens, for people; None if nowhere.
         last_seen_ns: Unix nanoseconds.
-        record: its newest one.
+        record: its newest one; None for a visitor, who has no row.
         stored_ns: `last_seen_ns` as it stands in the table.
     """
 
@@ -42,8 +51,9 @@ class Acquaintance:
     sequence: int
     software: str
     address: Multiaddr | None
+    claimed: Multiaddr | None
     last_seen_ns: int
-    record: node_pb2.PeerRecord
+    record: node_pb2.PeerRecord | None
     stored_ns: int = 0
 
 
@@ -57,7 +67,7 @@ class Acquaintances:
         self._network = network
         self._device = device
         self._known: dict[bytes, Acquaintance] = {}
-        self._grant_lists: dict[bytes, identity_pb2.GrantList] = {}
+        self._grant_lists: OrderedDict[bytes, identity_pb2.GrantList] = OrderedDict()
 
     def load(self) -> list[str]:
         """Reads the table; returns what is wrong with it, in words."""
@@ -86,34 +96,43 @@ class Acquaintances:
         return presentation
 
     async def meet(self, presentation: Presentation, address: Multiaddr | None) -> None:
-        """Remembers a peer that has proved to be who `presentation` says; durable on return.
+        """Remembers a peer that has proved to be who `presentation` says; one that was reached, durably.
 
         Args:
             presentation: of the peer.
-            address: where it was reached; None takes the first one where it says that it listens.
+            address: where it was reached; None: it has come by itself.
 
         Raises:
             StoreError: the row cannot be written; the peer is known all the same.
         """
         device = presentation.identity.device
-        self._learn_grants(presentation.grant_list)
         if device == self._device:
             return
-        known = self._known.get(device)
-        if address is None:
-            address = next(iter(presentation.addresses), known.address if known else None)
+        old = self._known.get(device)
+        known = old
         if known is None or presentation.sequence >= known.sequence:
             known = Acquaintance(
                 presentation.identity,
                 presentation.sequence,
                 presentation.software,
-                address,
+                None if old is None else old.address,
+                next(iter(presentation.addresses), None),
                 0,
                 presentation.record,
             )
-        known.address, known.last_seen_ns = address, self._clock.wall_ns()
+        known.last_seen_ns = self._clock.wall_ns()
+        if address is None and (old is None or old.record is None):
+            known.record = None
+        else:
+            known.record = known.record or presentation.record
         self._known[device] = known
-        await self._records.commit([*self._forget_oldest(), self._make_put(known)])
+        moved = [] if address is None else self._take_address(known, address)
+        self._learn_grants(presentation.grant_list)
+        operations = self._forget_oldest()
+        for each in (*moved, known):
+            operations += self._make_puts(each)
+        if operations:
+            await self._records.commit(operations)
 
     async def see(self, device: bytes) -> None:
         """Notes that a peer answered; the table learns of it now and then."""
@@ -121,7 +140,7 @@ class Acquaintances:
         if known is not None:
             known.last_seen_ns = self._clock.wall_ns()
             if abs(known.last_seen_ns - known.stored_ns) > STORE_EVERY_NS:
-                await self._records.commit([self._make_put(known)])
+                await self._records.commit(self._make_puts(known))
 
     def get(self, device: bytes) -> Acquaintance | None:
         """A peer, if it is known."""
@@ -131,26 +150,51 @@ class Acquaintances:
         """All of them, sorted by device."""
         return [self._known[device] for device in sorted(self._known)]
 
-    def _make_put(self, known: Acquaintance) -> Put:
+    def _take_address(self, known: Acquaintance, address: Multiaddr) -> list[Acquaintance]:
+        """Gives an address to who answers there; returns those who answered there before."""
+        known.address = address
+        moved = [other for other in self._known.values() if other.address == address and other is not known]
+        for other in moved:
+            other.address = None
+        return moved
+
+    def _make_puts(self, known: Acquaintance) -> list[Operation]:
+        """The row of a peer; none for a visitor."""
+        if known.record is None:
+            return []
         known.stored_ns = known.last_seen_ns
         row = chunk_pb2.PeerRow(
             record=known.record,
             last_seen_ns=known.last_seen_ns,
             address="" if known.address is None else str(known.address),
         )
-        return Put(PEERS, known.identity.device, row.SerializeToString())
+        return [Put(PEERS, known.identity.device, row.SerializeToString())]
 
     def _forget_oldest(self) -> list[Operation]:
-        if len(self._known) <= MAX_KNOWN:
-            return []
-        oldest = min(self._known, key=lambda device: self._known[device].last_seen_ns)
-        del self._known[oldest]
-        return [Delete(PEERS, oldest)]
+        """Makes room for whoever came last: among visitors, and among peers that were reached."""
+        operations: list[Operation] = []
+        for is_visitor, most in ((True, MAX_VISITORS), (False, MAX_KNOWN)):
+            seen_ns = {
+                device: known.last_seen_ns
+                for device, known in self._known.items()
+                if (known.record is None) is is_visitor
+            }
+            if len(seen_ns) > most:
+                oldest = min(seen_ns, key=lambda device: seen_ns[device])
+                del self._known[oldest]
+                operations += [] if is_visitor else [Delete(PEERS, oldest)]
+        return operations
 
     def _learn_grants(self, grant_list: identity_pb2.GrantList) -> None:
-        known = self._grant_lists.get(grant_list.owner)
-        if known is None or is_newer(grant_list, known):
-            self._grant_lists[grant_list.owner] = grant_list
+        """Keeps the newest list of an owner; of owners of visitors alone, those who came last."""
+        known = self._grant_lists.pop(grant_list.owner, grant_list)
+        newest = grant_list if is_newer(grant_list, known) else known
+        self._grant_lists[grant_list.owner] = newest
+        if len(self._grant_lists) > MAX_OWNERS:
+            lasting = {each.identity.owner for each in self._known.values() if each.record is not None}
+            passing = [owner for owner in self._grant_lists if owner not in lasting]
+            for owner in passing[: max(0, len(passing) - MAX_OWNERS)]:
+                del self._grant_lists[owner]
 
 
 def _decode_row(key: bytes, value: bytes) -> tuple[Acquaintance, identity_pb2.GrantList]:
@@ -165,6 +209,7 @@ def _decode_row(key: bytes, value: bytes) -> tuple[Acquaintance, identity_pb2.Gr
         card.sequence,
         card.software,
         parse_multiaddr(row.address) if row.address else None,
+        None,
         row.last_seen_ns,
         row.record,
         row.last_seen_ns,

@@ -5,6 +5,8 @@ from it, its text is bounded and printable, and names the peer. So no peer can m
 own disk is damaged, or that a third node broke the rules.
 """
 
+from typing import TypeVar
+
 import grpc
 from google.protobuf.message import DecodeError
 
@@ -23,6 +25,7 @@ from lucid.v1 import data_pb2
 from node.control.failures import TRAILER
 from node.failures import decode_failure
 
+T = TypeVar("T")
 MAX_TEXT = 300
 _TAKEN = (NotFound, Conflict, Locked, Unavailable, UsageError, StoreFull)
 
@@ -54,6 +57,17 @@ def decode_peer_error(error: grpc.aio.AioRpcError, peer: str) -> LucidError:
             return Unavailable(f"{peer} does not offer this call")
         case code:
             return Unavailable(f"{peer} failed: {code.name} {make_printable(error.details() or '')}".rstrip())
+
+
+def check_decoded(response: T | None, peer: str) -> T:
+    """A message that a peer sent; gRPC gives None for one that cannot be decoded.
+
+    Raises:
+        PeerFault: it cannot.
+    """
+    if response is None:
+        raise PeerFault(f"{peer} sent a message that cannot be decoded")
+    return response
 
 
 def make_printable(text: str) -> str:

@@ -46,7 +46,7 @@ class ChunkServicer(chunk_pb2_grpc.ChunkServiceServicer):
         self, request: chunk_pb2.GetChunkRequest, context: Context
     ) -> AsyncIterator[chunk_pb2.GetChunkResponse]:
         """Gives a chunk, or part of one."""
-        async for response in self._holdings.served.get_chunk(request):
+        async for response in self._holdings.served.get_chunk(self._get_caller(context), request):
             yield response
 
     async def HasChunks(  # noqa: N802
@@ -59,7 +59,7 @@ class ChunkServicer(chunk_pb2_grpc.ChunkServiceServicer):
         self, request: chunk_pb2.AuditChunkRequest, context: Context
     ) -> chunk_pb2.AuditChunkResponse:
         """Shows leaves of a chunk, with their paths."""
-        return await self._holdings.served.audit_chunk(request)
+        return await self._holdings.served.audit_chunk(self._get_caller(context), request)
 
     async def ReleaseChunk(  # noqa: N802
         self, request: chunk_pb2.ReleaseChunkRequest, context: Context

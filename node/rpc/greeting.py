@@ -21,7 +21,7 @@ from lucid.v1 import node_pb2, node_pb2_grpc
 from lucid.v1.node_pb2 import HANDSHAKE_ROLE_CLIENT, HANDSHAKE_ROLE_SERVER
 from node.identity.peer_record import Presentation
 from node.rpc.acquaintances import Acquaintances
-from node.rpc.call_errors import decode_peer_error
+from node.rpc.call_errors import check_decoded, decode_peer_error
 from node.rpc.limits import METHODS
 from node.rpc.presenter import Presenter
 from node.rpc.tokens import TOKEN_BYTES
@@ -71,13 +71,13 @@ class Greeter:
             hello = await stub.Hello(
                 node_pb2.HelloRequest(record=self._presenter.get_record(), nonce=nonce), timeout=_DEADLINE_S
             )
-            presentation, handshake = self._check_hello(hello, nonce, address)
+            presentation, handshake = self._check_hello(check_decoded(hello, place), nonce, address)
             keys = self._presenter.keys
             proof = sign_proof(keys.device.identity, keys.network, handshake, HANDSHAKE_ROLE_CLIENT, place)
             answer = await stub.Authenticate(node_pb2.AuthenticateRequest(proof=proof), timeout=_DEADLINE_S)
         except grpc.aio.AioRpcError as error:
             raise decode_peer_error(error, place) from error
-        opened = open_proof(answer.proof, keys.network)
+        opened = open_proof(check_decoded(answer, place).proof, keys.network)
         check_proof(opened, handshake, HANDSHAKE_ROLE_SERVER, (place,))
         if len(answer.token) != TOKEN_BYTES or not LEAST_TTL_S <= answer.token_ttl_s <= GREATEST_TTL_S:
             raise PeerFault(f"{place} gave a token of impossible length or duration")

@@ -7,7 +7,7 @@ runs against its deadline, and an error becomes a status code with the whole err
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Mapping
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
@@ -15,7 +15,16 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from dht.ports import PeerIdentity
-from kernel.errors import InvalidRecord, Locked, LucidError, Reason, Unavailable
+from kernel.errors import (
+    InvalidRecord,
+    LocalError,
+    Locked,
+    LucidError,
+    Reason,
+    StoreError,
+    StoreFull,
+    Unavailable,
+)
 from kernel.ports import Clock
 from node.control.failures import encode_trailer, get_status_code
 from node.logs import Logger
@@ -63,8 +72,10 @@ class PeerInterceptor(grpc.aio.ServerInterceptor):
         metrics: NodeMetrics,
         log: Logger,
         methods: Mapping[str, RpcLimit] = limits.METHODS,
+        hosting_for: Collection[bytes] = (),
     ) -> None:
-        self._gate = Gate(tokens, clock)
+        """`hosting_for`: owners for whom this node keeps something; empty: all."""
+        self._gate = Gate(tokens, clock, hosting_for)
         self._clock = clock
         self._metrics = metrics
         self._log = log
@@ -92,8 +103,9 @@ class PeerInterceptor(grpc.aio.ServerInterceptor):
 class Gate:
     """Who is let in: tokens, rates, and calls at once."""
 
-    def __init__(self, tokens: Tokens, clock: Clock) -> None:
+    def __init__(self, tokens: Tokens, clock: Clock, hosting_for: Collection[bytes] = ()) -> None:
         self._tokens = tokens
+        self._hosting_for = hosting_for
         self._clock = clock
         self._buckets = Buckets()
         self._running: dict[Hashable, int] = {}
@@ -103,6 +115,7 @@ class Gate:
 
         Raises:
             Locked: the caller may not.
+            StoreFull: this node keeps nothing for its owner.
             Unavailable: it calls too often, or too much at once.
         """
         caller = self._find_caller(context)
@@ -110,6 +123,8 @@ class Gate:
             raise _refuse_stranger()
         if limit.who is Who.OWNER and not (caller and caller.is_owner):
             raise Locked("only the owner of this node may call this", hint="Use `lucid-node grpc-token`.")
+        if limit.is_hosting and caller is not None:
+            self._check_owner(caller.identity.owner)
         bounds: dict[Hashable, int]
         if caller is None:
             key = context.peer()
@@ -138,6 +153,13 @@ class Gate:
             if key == METADATA_KEY and isinstance(value, bytes):
                 return self._tokens.find(value)
         return None
+
+    def _check_owner(self, owner: bytes) -> None:
+        if self._hosting_for and owner not in self._hosting_for:
+            raise StoreFull(
+                "this node keeps nothing for this owner",
+                hint="Ask another node, or its operator to name you in `hosting_for`.",
+            )
 
     def _check_rate(self, name: str, limit: RpcLimit, key: Hashable, *, is_stranger: bool) -> None:
         now_ns = self._clock.monotonic_ns()
@@ -224,6 +246,14 @@ class Guard:
             error = raised
         except TimeoutError:
             error = Unavailable(f"the call took longer than {self._limit.deadline_s:.0f} s and was ended")
+        except BaseException as bug:
+            if not isinstance(bug, Exception) or isinstance(bug, grpc.aio.BaseError):
+                raise
+            self._log.error("peer call failed", method=self._name, exc_info=bug)
+            error = LocalError("this node failed to answer the call")
+        if type(error) is StoreError:  # its text may tell of this machine
+            self._log.warning("peer call failed", method=self._name, why=str(error))
+            error = StoreError("the store of this node failed")
         self._metrics.rpc_refused.labels(self._name, type(error).__name__).inc()
         self._log.debug("peer call refused", method=self._name, why=str(error), caller=context.peer())
         await context.abort(get_status_code(error), str(error), encode_trailer(error))

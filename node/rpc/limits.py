@@ -40,6 +40,7 @@ class RpcLimit:
         burst: calls of one caller at once.
         deadline_s: longest time from call to end.
         idle_s: longest silence between two messages of a stream.
+        is_hosting: it has this node keep something, for which its operator may have named owners.
     """
 
     who: Who
@@ -48,6 +49,7 @@ class RpcLimit:
     burst: int
     deadline_s: float
     idle_s: float | None = None
+    is_hosting: bool = False
 
 
 _NODE = "lucid.v1.NodeService/"
@@ -60,16 +62,16 @@ METHODS: dict[str, RpcLimit] = {
     _NODE + "Authenticate": RpcLimit(Who.ANYBODY, 1 * KIB, 2, 20, 15),
     _NODE + "GetInfo": RpcLimit(Who.PEER, 256, 10, 50, 10),
     _NODE + "Ping": RpcLimit(Who.PEER, 256, 20, 100, 10),
-    _CHUNK + "PutChunk": RpcLimit(Who.PEER, MAX_FRAME_REQUEST_BYTES, 100, 500, 300, 30),
+    _CHUNK + "PutChunk": RpcLimit(Who.PEER, MAX_FRAME_REQUEST_BYTES, 100, 500, 300, 30, is_hosting=True),
     _CHUNK + "GetChunk": RpcLimit(Who.PEER, 256, 100, 500, 300, 30),
     _CHUNK + "HasChunks": RpcLimit(Who.PEER, 40 * KIB, 20, 100, 15),
     _CHUNK + "AuditChunk": RpcLimit(Who.PEER, 256, 100, 500, 15),
     _CHUNK + "ReleaseChunk": RpcLimit(Who.PEER, 1 * KIB, 200, 2000, 30),
-    _CHUNK + "PutHead": RpcLimit(Who.PEER, 66 * KIB, 5, 50, 30),
+    _CHUNK + "PutHead": RpcLimit(Who.PEER, 66 * KIB, 5, 50, 30, is_hosting=True),
     _CHUNK + "GetHead": RpcLimit(Who.PEER, 256, 5, 50, 15),
-    _WITNESS + "Attest": RpcLimit(Who.PEER, 8 * KIB, 50, 500, 15),
+    _WITNESS + "Attest": RpcLimit(Who.PEER, 8 * KIB, 50, 500, 15, is_hosting=True),
     _WITNESS + "GetAttested": RpcLimit(Who.PEER, 256, 50, 500, 15),
-    _SHARE + "Offer": RpcLimit(Who.PEER, 768 * KIB, 1, 20, 120),
+    _SHARE + "Offer": RpcLimit(Who.PEER, 768 * KIB, 1, 20, 120, is_hosting=True),
     "grpc.health.v1.Health/Check": RpcLimit(Who.ANYBODY, 256, 5, 20, 10),
     "grpc.health.v1.Health/Watch": RpcLimit(Who.PEER, 256, 1, 5, 3600),
     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo": RpcLimit(Who.ANYBODY, 1 * KIB, 2, 20, 30, 10),

@@ -10,6 +10,7 @@ import grpc
 from kernel.errors import LucidError
 from kernel.multiaddr import Multiaddr
 from kernel.ports import Clock, Entropy
+from kernel.uninterrupted import end_task
 from node.ports import Transport
 from node.rpc.greeting import Greeted, Greeter
 from node.rpc.peer import RpcPeer
@@ -49,7 +50,6 @@ class Link:
 
     Attributes:
         address: that is dialled.
-        is_configured: the owner named it.
         peer: the peer, while it is connected.
         device: who must answer there, or answered last; None if nobody did.
         version: of the protocol; 0 before anybody answered.
@@ -57,9 +57,8 @@ class Link:
         latency_ns: round trip of the last ping; 0 if there was none.
     """
 
-    def __init__(self, ports: LinkPorts, address: Multiaddr, *, is_configured: bool) -> None:
+    def __init__(self, ports: LinkPorts, address: Multiaddr) -> None:
         self.address = address
-        self.is_configured = is_configured
         self.peer: RpcPeer | None = None
         self.device = address.device
         self.version = 0
@@ -71,21 +70,25 @@ class Link:
         self._wake = asyncio.Event()
         self._attempt = asyncio.Event()
 
-    async def run(self, max_failures: int | None = None) -> None:
-        """Connects, and connects again, until it is cancelled, or after so many failures in a row."""
-        try:
-            while max_failures is None or self._failures < max_failures:
-                try:
-                    await self._stay_connected()
-                except LucidError as error:
-                    self.trouble = str(error)
-                self._failures += 1
-                self._end_attempt()
-                self._wake.clear()
-                await self._wait(self._compute_delay())
-        finally:
-            self._has_ended = True
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Connects, and connects again, as long as the group runs."""
+        running = group.create_task(self._run())
+        running.add_done_callback(self._on_ended)  # also of a task that is cancelled before its first step
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._stay_connected()
+            except LucidError as error:
+                self.trouble = str(error)
+            self._failures += 1
             self._end_attempt()
+            self._wake.clear()
+            await self._wait(self._compute_delay())
+
+    def _on_ended(self, _: object) -> None:
+        self._has_ended = True
+        self._end_attempt()
 
     def retry(self) -> None:
         """Lets the next attempt, or ping, come at once."""
@@ -118,7 +121,7 @@ class Link:
                     self.latency_ns = await peer.ping()
                     await self._ports.on_seen(identity.device)
         finally:
-            await _end(watching)
+            await end_task(watching)
             await channel.close()
 
     async def _watch(self, channel: grpc.aio.Channel) -> None:
@@ -166,11 +169,5 @@ class Link:
         try:
             await self._wake.wait()
         finally:
-            await _end(sleeping)
+            await end_task(sleeping)
             self._wake.clear()
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    """Cancels a task and waits for its end; a cancellation of the caller meanwhile is not lost."""
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

@@ -27,6 +27,7 @@ from node.rpc.presenter import Presenter
 from node.rpc.tokens import TOKEN_TTL_S, Caller, Tokens
 
 MAX_PENDING = 1024
+MAX_PENDING_BYTES = 4 << 20
 PENDING_TTL_NS = 30 * 10**9
 MAX_PING_BYTES = 64
 
@@ -50,18 +51,29 @@ class Standing:
 
 
 class PendingHandshakes:
-    """Handshakes between `Hello` and `Authenticate`: few, short-lived, each good for one answer."""
+    """Handshakes between `Hello` and `Authenticate`: few, short-lived, each good for one answer.
+
+    Their records are bounded together, and the greatest ones give way first: so whoever sends great ones
+    pushes out his own.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._pending: OrderedDict[bytes, tuple[Handshake, Presentation, int]] = OrderedDict()
+        self._sizes: dict[bytes, int] = {}
 
     def add(self, handshake: Handshake, presentation: Presentation) -> None:
-        """Begins one; the oldest are forgotten."""
+        """Begins one; the oldest, and the greatest, are forgotten."""
         now_ns = self._clock.monotonic_ns()
-        self._pending[handshake.server_nonce] = (handshake, presentation, now_ns + PENDING_TTL_NS)
+        name = handshake.server_nonce
+        self._pending[name] = (handshake, presentation, now_ns + PENDING_TTL_NS)
+        self._sizes[name] = presentation.record.ByteSize()
         while len(self._pending) > MAX_PENDING or next(iter(self._pending.values()))[2] <= now_ns:
-            self._pending.popitem(last=False)
+            oldest, _ = self._pending.popitem(last=False)
+            del self._sizes[oldest]
+        while sum(self._sizes.values()) > MAX_PENDING_BYTES:
+            greatest = max(self._sizes, key=lambda one: self._sizes[one])
+            del self._pending[greatest], self._sizes[greatest]
 
     def take(self, server_nonce: bytes) -> tuple[Handshake, Presentation]:
         """Ends one.
@@ -70,6 +82,7 @@ class PendingHandshakes:
             Locked: there is none: it was answered before, took too long, or never began.
         """
         handshake, presentation, ends_ns = self._pending.pop(server_nonce, (None, None, 0))
+        self._sizes.pop(server_nonce, None)
         if handshake is None or presentation is None or self._clock.monotonic_ns() >= ends_ns:
             raise Locked("no handshake waits for this proof", hint="Begin again with Hello.")
         return handshake, presentation

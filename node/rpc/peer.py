@@ -1,7 +1,8 @@
 """An authenticated peer, as the rooms below see it: plain calls that raise the errors of the house."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import grpc
@@ -20,7 +21,7 @@ from lucid.v1 import (
     witness_pb2,
     witness_pb2_grpc,
 )
-from node.rpc.call_errors import decode_peer_error
+from node.rpc.call_errors import check_decoded, decode_peer_error
 from node.rpc.limits import METHODS
 from node.rpc.tokens import METADATA_KEY
 
@@ -48,6 +49,7 @@ class RpcPeer:
         self._chunk = chunk_pb2_grpc.ChunkServiceStub(channel)
         self._witness = witness_pb2_grpc.WitnessServiceStub(channel)
         self._is_connected = True
+        self._calls: dict[int, Any] = {}
         self._share = share_pb2_grpc.ShareServiceStub(channel)
         self.set_token(token)
 
@@ -61,8 +63,13 @@ class RpcPeer:
         self._metadata = ((METADATA_KEY, token),)
 
     def disconnect(self) -> None:
-        """Lets all further calls fail; whoever owns the channel closes it."""
+        """Lets all calls fail, those on their way too: gRPC does not end all of them with the channel.
+
+        Whoever owns the channel closes it.
+        """
         self._is_connected = False
+        for call in list(self._calls.values()):
+            call.cancel()
 
     async def ping(self) -> int:
         """Nanoseconds that a round trip takes."""
@@ -147,29 +154,45 @@ class RpcPeer:
     async def _call(self, name: str, method: Callable[..., Awaitable[T]], request: Any) -> T:
         self._check_connected()
         try:
-            return await method(request, timeout=METHODS[name].deadline_s, metadata=self._metadata)
+            call = method(request, timeout=METHODS[name].deadline_s, metadata=self._metadata)
+            with self._watched(call):
+                response = await call
         except grpc.aio.AioRpcError as error:
             raise self._decode(error) from error
         except asyncio.CancelledError:
             raise self._explain_cancellation() from None
+        return check_decoded(response, self._name)
 
     async def _iterate(self, call: Any, idle_s: float | None) -> AsyncIterator[Any]:
         """Messages of a stream; a silence of more than `idle_s` ends it."""
         try:
-            while True:
-                async with asyncio.timeout(idle_s):
-                    message = await call.read()
-                if message is grpc.aio.EOF:
-                    return
-                yield message
+            with self._watched(call):
+                while True:
+                    async with asyncio.timeout(idle_s):
+                        message = await call.read()
+                    if message is grpc.aio.EOF:
+                        return
+                    yield check_decoded(message, self._name)
         except TimeoutError:
             raise Unavailable(f"{self._name} has sent nothing for {idle_s} s") from None
         except grpc.aio.AioRpcError as error:
             raise self._decode(error) from error
+        except grpc.aio.BaseError:
+            # The peer ended the call while the request was on its way out; its status tells why.
+            raise self._decode(await _get_error(call)) from None
         except asyncio.CancelledError:
             raise self._explain_cancellation() from None
         finally:
             call.cancel()
+
+    @contextmanager
+    def _watched(self, call: Any) -> Iterator[None]:
+        """While a call is on its way, `disconnect` ends it."""
+        self._calls[id(call)] = call
+        try:
+            yield
+        finally:
+            del self._calls[id(call)]
 
     def _explain_cancellation(self) -> BaseException:
         """GRPC cancels calls when their channel closes: that is no cancellation of whoever waits for one."""
@@ -193,3 +216,9 @@ class RpcPeer:
         if error.code() == grpc.StatusCode.UNAVAILABLE and not error.trailing_metadata():
             self._on_lost()
         return decoded
+
+
+async def _get_error(call: Any) -> grpc.aio.AioRpcError:
+    """How a call has ended, by the word of the other side."""
+    code, details = await call.code(), await call.details()
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), await call.trailing_metadata(), details)

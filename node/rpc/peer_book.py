@@ -1,7 +1,9 @@
 """The peers of this node: those that its owner configured, and those that have come by themselves.
 
-Every configured address has a link that is tried for ever. A peer that dials this node is called back where
-it says that it listens; if it does not answer there for a while, its link ends, though it stays known.
+Every configured address has a link that is tried for ever. Until there is a directory, what is brought to
+other nodes is brought to these alone: chunks, heads, checkpoints to be co-signed. Anybody can be a visitor,
+as often as he likes; so visitors are served within their limits, and never chosen for anything, nor dialled
+unless the owner himself names one.
 """
 
 import asyncio
@@ -21,8 +23,8 @@ from node.rpc.acquaintances import Acquaintance, Acquaintances
 from node.rpc.greeting import Greeted, Greeter
 from node.rpc.link import Link, LinkPorts
 
-MAX_LEARNED = 256
-MAX_LEARNED_FAILURES = 10
+MAX_CALLED = 64
+"""Visitors that the owner had dialled since the daemon was started."""
 
 
 class PeerBook:
@@ -43,8 +45,8 @@ class PeerBook:
         self._ports = LinkPorts(
             transport, greeter, clock, entropy, self._on_greeted, self._on_changed, self._on_seen
         )
-        self._configured = [Link(self._ports, address, is_configured=True) for address in configured]
-        self._learned: dict[bytes, tuple[Link, asyncio.Task[None]]] = {}
+        self._configured = [Link(self._ports, address) for address in configured]
+        self._called: list[Link] = []
         self._group: asyncio.TaskGroup | None = None
         self._changes = 0
         self._changed = asyncio.Event()
@@ -56,20 +58,23 @@ class PeerBook:
             self._group = group
             try:
                 for link in self._configured:
-                    group.create_task(link.run())
-                for acquaintance in self._acquaintances.all():
-                    self._call_back(acquaintance.identity.device, acquaintance.address)
+                    link.start(group)
                 await asyncio.Event().wait()
             finally:
                 self._group = None
 
     def known(self) -> Sequence[PeerIdentity]:
-        """See `dht.ports.Peers`. Whoever listens nowhere is not counted: nothing can be brought there."""
-        return [known.identity for known in self._acquaintances.all() if known.address is not None]
+        """See `dht.ports.Peers`: who was met at a configured address, or is named by one."""
+        return [known.identity for known in self._acquaintances.all() if self._is_configured(known)]
+
+    def is_known(self, device: bytes) -> bool:
+        """Is it one of the known peers?"""
+        known = self._acquaintances.get(device)
+        return known is not None and self._is_configured(known)
 
     def find(self, device: bytes) -> Peer | None:
         """See `dht.ports.Peers`."""
-        return next((link.peer for link in self._links() if link.peer and link.device == device), None)
+        return next((link.peer for link in self._links if link.peer and link.device == device), None)
 
     async def wait_changed(self) -> None:
         """See `dht.ports.Peers`. Callers are told apart by their tasks."""
@@ -84,27 +89,23 @@ class PeerBook:
         """Takes a peer that has dialled this node and proved who it is."""
         await self._remember(presentation, None)
         device = presentation.identity.device
-        configured = [
-            link
-            for link in self._configured
-            if link.device == device or link.address.place in presentation.addresses
-        ]
-        for link in configured:
-            link.retry()
-        if not configured:
-            self._call_back(device, next(iter(presentation.addresses), None))
+        for link in self._links:
+            if link.device == device or link.address.place in presentation.addresses:
+                link.retry()
 
     async def reach(self, name: str) -> Link:
-        """The link to a peer, tried now if it is down.
+        """The link to a peer, tried now if it is down. A visitor is dialled where it says that it listens.
 
         Args:
-            name: peer ID, an unambiguous beginning of one, or a multiaddr.
+            name: peer ID, an unambiguous beginning of one, or a multiaddr; by the owner's word alone.
 
         Raises:
             NotFound: there is no such peer.
             UsageError: several peers have such a name.
         """
-        link = self._find_link(name)
+        link = self._find_link(name) or self._call(name)
+        if link is None:
+            raise NotFound(f'there is no peer "{name}"', hint="`lucid-node peers` lists them.")
         await link.try_now()
         return link
 
@@ -114,7 +115,7 @@ class PeerBook:
 
     def describe(self) -> list[control_pb2.Peer]:
         """All peers, for people: known ones first, then addresses where nobody was met yet."""
-        links = self._links()
+        links = self._links
         shown = []
         for known in self._acquaintances.all():
             mine = [link for link in links if link.device == known.identity.device]
@@ -128,53 +129,56 @@ class PeerBook:
         known = None if link.device is None else self._acquaintances.get(link.device)
         return describe_link(link) if known is None else _describe_known(known, link)
 
+    def count_configured(self) -> int:
+        """Addresses that the owner configured."""
+        return len(self._configured)
+
     def count_connected(self) -> int:
-        """Peers that can be called now."""
-        return len({link.device for link in self._links() if link.peer is not None})
+        """Configured peers that can be called now."""
+        return len({link.device for link in self._configured if link.peer is not None})
 
+    @property
     def _links(self) -> list[Link]:
-        return self._configured + [link for link, _ in self._learned.values()]
+        return self._configured + self._called
 
-    def _find_link(self, name: str) -> Link:
+    def _is_configured(self, known: Acquaintance) -> bool:
+        return any(
+            link.address.place == known.address
+            if link.address.device is None
+            else link.address.device == known.identity.device
+            for link in self._configured
+        )
+
+    def _find_link(self, name: str) -> Link | None:
         found = {
             id(link): link
-            for link in self._links()
+            for link in self._links
             if name in (str(link.address), str(link.address.place))
             or (name and link.device is not None and encode_peer_id(link.device).startswith(name))
         }
         if not found:
-            raise NotFound(f'there is no peer "{name}"', hint="`lucid-node peers` lists them.")
+            return None
         if len({link.device for link in found.values()}) > 1:
             raise UsageError(f'several peers are called "{name}"', hint="Write more of the ID.")
         return min(found.values(), key=lambda link: link.peer is None)
 
-    def _call_back(self, device: bytes, address: Multiaddr | None) -> None:
-        """Keeps a link to a peer that nobody configured."""
-        if address is None or any(link.device == device for link in self._configured):
-            return
-        link, task = self._learned.get(device, (None, None))
-        if link is not None and link.address.place == address.place:
-            link.retry()
-            return
-        if self._group is None or (link is None and len(self._learned) >= MAX_LEARNED):
-            return
-        if task is not None:
-            task.cancel()
-        place = address.place
-        link = Link(self._ports, Multiaddr(place.kind, place.host, place.port, device), is_configured=False)
-        self._learned[device] = link, self._group.create_task(self._keep_learned(link, device))
-
-    async def _keep_learned(self, link: Link, device: bytes) -> None:
-        try:
-            await link.run(MAX_LEARNED_FAILURES)
-        finally:
-            if self._learned.get(device, (None, None))[0] is link:
-                del self._learned[device]
+    def _call(self, name: str) -> Link | None:
+        """A new link to the one visitor of that name; None if there is none, or nowhere to dial."""
+        found = [
+            Multiaddr(known.claimed.kind, known.claimed.host, known.claimed.port, known.identity.device)
+            for known in self._acquaintances.all()
+            if name and known.claimed is not None and encode_peer_id(known.identity.device).startswith(name)
+        ]
+        if len(found) > 1:
+            raise UsageError(f'several peers are called "{name}"', hint="Write more of the ID.")
+        if not found or self._group is None or len(self._called) >= MAX_CALLED:
+            return None
+        link = Link(self._ports, found[0])
+        link.start(self._group)
+        self._called.append(link)
+        return link
 
     async def _on_greeted(self, link: Link, greeted: Greeted) -> None:
-        device = greeted.presentation.identity.device
-        if link.is_configured and device in self._learned:
-            self._learned[device][1].cancel()
         await self._remember(greeted.presentation, link.address.place)
 
     async def _remember(self, presentation: Presentation, address: Multiaddr | None) -> None:
@@ -213,8 +217,8 @@ def describe_link(link: Link) -> control_pb2.Peer:
 def _describe_known(known: Acquaintance, link: Link | None) -> control_pb2.Peer:
     shown = control_pb2.Peer(
         peer_id=encode_peer_id(known.identity.device),
-        address="" if known.address is None else str(known.address),
-        trouble="it listens nowhere" if known.address is None else "it did not answer",
+        address=str(known.address or known.claimed or ""),
+        trouble="it came by itself: it is served, and nothing is brought to it",
     )
     if link is not None:
         shown = describe_link(link)

@@ -1,6 +1,6 @@
 """Everything of a node that concerns other nodes, put together: who it is to them, its server, its links."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import grpc
 
@@ -48,16 +48,32 @@ class Peering:
         *,
         software: str,
         peers: Sequence[Multiaddr] = (),
+        hosting_for: Collection[bytes] = (),
     ) -> None:
-        """`offload` loads libp2p; `peers` are the addresses that the owner configured."""
+        """See the class.
+
+        Args:
+            keys: of this node.
+            transport: between nodes.
+            clock: time.
+            entropy: nonces, tokens, jitter.
+            offload: loads libp2p.
+            records: keep the peers that were met.
+            metrics: count calls.
+            log: tells who comes and goes.
+            software: name and version, for people.
+            peers: addresses that the owner configured.
+            hosting_for: owners for whom this node keeps something, beside its own; empty: all.
+        """
         self.keys = keys
+        self._hosting_for = {*hosting_for, keys.grants.public_key} if hosting_for else ()
         self.address: Multiaddr | None = None
         self._transport = transport
         self._clock = clock
         self._entropy = entropy
         self._metrics = metrics
         self._log = log
-        self._tokens = Tokens(clock, entropy)
+        self._tokens = Tokens(clock, entropy, self._is_known)
         self._presenter = Presenter(keys, clock, offload, software)
         device = keys.device.identity.public_key
         self._acquaintances = Acquaintances(records, clock, keys.network, device)
@@ -74,6 +90,9 @@ class Peering:
         device = self.keys.device
         box = compute_x25519_public(device.box)
         return PeerIdentity(device.identity.public_key, self.keys.grants.public_key, box)
+
+    def _is_known(self, device: bytes) -> bool:
+        return self.book.is_known(device)
 
     def load(self) -> list[str]:
         """Reads what is known of peers; returns what is wrong with it, in words."""
@@ -98,7 +117,9 @@ class Peering:
         """
         if listen is None:
             return
-        interceptor = PeerInterceptor(self._tokens, self._clock, self._metrics, self._log)
+        interceptor = PeerInterceptor(
+            self._tokens, self._clock, self._metrics, self._log, hosting_for=self._hosting_for
+        )
         server = PeerServer(self._transport, interceptor, self._clock, lambda: get_standing().serving)
         place = server.bind(listen)
         await self._presenter.prepare()

@@ -8,6 +8,7 @@ import grpc
 
 from kernel.multiaddr import Multiaddr
 from kernel.ports import Clock
+from kernel.uninterrupted import end_task
 from node.introspection import Introspection
 from node.ports import Transport
 from node.rpc.interceptor import PeerInterceptor
@@ -65,6 +66,5 @@ class PeerServer:
 
     async def stop(self) -> None:
         """Answers what runs, for a moment, then closes."""
-        self._watching.cancel()
-        await asyncio.gather(self._watching, return_exceptions=True)
+        await end_task(self._watching)
         await self._server.stop(STOP_GRACE_S)

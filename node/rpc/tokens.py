@@ -5,6 +5,7 @@ leaks opens nothing. It belongs to one peer, ends by itself, and is forgotten wh
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -35,8 +36,12 @@ class Caller:
 class Tokens:
     """The tokens that this node issued."""
 
-    def __init__(self, clock: Clock, entropy: Entropy) -> None:
+    def __init__(
+        self, clock: Clock, entropy: Entropy, is_known: Callable[[bytes], bool] = lambda _: False
+    ) -> None:
+        """`is_known`: whether a device is a peer of this node, whose tokens no stranger may push out."""
         self._clock = clock
+        self._is_known = is_known
         self._entropy = entropy
         self._callers: OrderedDict[bytes, tuple[Caller, int]] = OrderedDict()
 
@@ -48,11 +53,18 @@ class Tokens:
         for name in mine[: max(0, len(mine) + 1 - MAX_TOKENS_PER_PEER)]:
             del self._callers[name]
         if len(self._callers) >= MAX_TOKENS:
-            self._callers.popitem(last=False)
+            del self._callers[self._choose_least()]
         token = self._entropy.draw(TOKEN_BYTES)
         ends_ns = self._clock.monotonic_ns() + TOKEN_TTL_S * 10**9
         self._callers[blake3(token).digest()] = (caller, ends_ns)
         return token
+
+    def _choose_least(self) -> bytes:
+        """The oldest token of a stranger; of all, if there is none of a stranger."""
+        for name, (caller, _) in self._callers.items():
+            if not caller.is_owner and not self._is_known(caller.identity.device):
+                return name
+        return next(iter(self._callers))
 
     def find(self, token: bytes) -> Caller | None:
         """Whom a token stands for; None if it was never issued, or has ended."""

@@ -38,8 +38,7 @@ def pair(make_places: Callable[[int], list[Any]], eventually: Eventually) -> Ite
     first, second = make_places(2)
     first.start_ready(*LISTEN)
     second.start_ready(*LISTEN, "--peer", listen_address(first))
-    for place in (first, second):
-        eventually(lambda place=place: place.json("status")["peers_connected"] == 1)
+    eventually(lambda: second.json("status")["peers_connected"] == 1)
     yield first, second
 
 
@@ -52,12 +51,18 @@ def test_peers_are_listed_and_answer(pair: tuple[Any, Any]) -> None:
     assert (shown["connected"], shown["trouble"], shown["protocol"]) == (True, "", 1)
     assert shown["software"].startswith("lucid-node ")
     assert shown["latency_ms"] > 0
-    answer = first.json("ping", second.json("id")["peer_id"][:20])
+    answer = second.json("ping", shown["peer_id"][:20])
     assert list(answer) == list(COMMAND_FIELDS["ping"])
     assert 0 < answer["round_trip_ms"] < 10_000
     text = second.run("peers").stdout.decode()
     assert "connected" in text and shown["peer_id"] in text
     assert "1 of 1 connected" in second.run("status").stdout.decode()
+    [visitor] = first.json("peers")["peers"]  # served, and no more
+    assert visitor["peer_id"] == second.json("id")["peer_id"]
+    assert "it came by itself" in visitor["trouble"]
+    assert [first.json("status")[name] for name in ("peers_connected", "peers_known")] == [0, 0]
+    assert first.json("ping", visitor["peer_id"])["connected"]  # by the owner's word it is dialled
+    assert [first.json("status")[name] for name in ("peers_connected", "peers_known")] == [0, 0]
     checks = {check["name"]: check for check in second.json("doctor")["checks"]}
     assert checks["peers"]["state"] == "ok"
 
@@ -78,7 +83,6 @@ def test_a_peer_that_is_killed_is_missed_and_met_again(pair: tuple[Any, Any], ev
     assert "0 of 1 are connected" in done.stdout.decode()
     first.start_ready("--listen", address.split("/p2p/")[0])
     assert second.json("ping", address)["connected"]
-    eventually(lambda: first.json("status")["peers_connected"] == 1)  # it remembers who had come
 
 
 def test_a_port_that_is_taken_is_told(make_places: Callable[[int], list[Any]]) -> None:

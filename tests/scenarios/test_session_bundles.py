@@ -12,6 +12,7 @@ from session.bundle_builder import Prover, Shown
 from session.bundle_verifier import verify_bundle
 from session.encryptor import ChunkFlag
 from session.ports import NoWitnesses
+from tests.scenarios.owner_world import OwnerWorld, make_holders
 from tests.scenarios.witness_world import NETWORK, make_identity
 from tests.scenarios.world import KIB, ListSource, World, ending, ignore, plaintext, request
 
@@ -164,3 +165,18 @@ async def test_without_a_grant_list_there_is_no_bundle(world: World) -> None:
     session_id = await record(world, 100 * KIB)
     with pytest.raises(Conflict):
         await Prover(world.ports, replace(world.keys, grants=None)).prove(session_id)
+
+
+async def test_no_bundle_is_made_that_would_be_refused() -> None:
+    """The grant list of the new device does not name the lost one."""
+    holders = await make_holders()
+    old, new = OwnerWorld(), OwnerWorld(device=b"n", seed=2)
+    for world in (old, new):
+        await world.boot()
+        world.meet(holders)
+    session_id = await old.record()
+    assert await old.publish()
+    await new.restore()
+    keys = replace(new.keys, grants=new.peer_keys.grants)
+    with pytest.raises(Conflict, match="another device recorded"):
+        await Prover(new.ports, keys).prove(session_id)

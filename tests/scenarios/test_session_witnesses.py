@@ -116,7 +116,7 @@ async def test_an_old_copy_neither_resumes_nor_finalizes(scene: Scene) -> None:
         with pytest.raises(Conflict) as caught:
             await attempt()
         assert f"{seen} checkpoints" in str(caught.value)
-        assert "replicas" in caught.value.hint
+        assert "session recover" in caught.value.hint
     assert scene.count_signed(session_id) == signed
     [info] = await scene.world.manager.list()
     assert info.behind

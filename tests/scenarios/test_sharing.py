@@ -184,6 +184,21 @@ async def test_an_owner_may_share_so_many_sessions(monkeypatch: pytest.MonkeyPat
         await owner.heads.sharer.share(await owner.record(seed=3), see(owner, observer))
 
 
+async def test_all_owners_together_may_share_so_many_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Owners cost nothing to make up, so a bound on each is none on all."""
+    monkeypatch.setattr("dht.sharing.MAX_SHARED", 2)
+    observer = await make_observer()
+    offers = []
+    for name in (b"1", b"2", b"3"):
+        owner = OwnerWorld(name, name, seed=name[0])
+        await owner.boot()
+        offers.append((owner, await owner.record()))
+    for owner, session_id in offers[:2]:
+        await owner.heads.sharer.share(session_id, see(owner, observer))
+    with pytest.raises(Conflict, match="others may share 2"):
+        await offers[2][0].heads.sharer.share(offers[2][1], see(offers[2][0], observer))
+
+
 @pytest.mark.parametrize("power", [False, True])
 async def test_taking_killed_at_every_step(power: bool) -> None:
     owner, probe = await make_old([]), await make_observer()

@@ -783,10 +783,14 @@ class ListReplicasResponse(_message.Message):
     HELD_FIELD_NUMBER: _builtins.int
     PENDING_FIELD_NUMBER: _builtins.int
     REPLICAS_FIELD_NUMBER: _builtins.int
+    HEADS_FIELD_NUMBER: _builtins.int
     session_id: _builtins.bytes
     wanted: _builtins.int
     held: _builtins.int
     pending: _builtins.int
+    """Copies of chunks, and of heads, that are missing."""
+    heads: _builtins.int
+    """Nodes that keep a head which leads to the session as it is."""
     @_builtins.property
     def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaInfo]: ...
     def __init__(
@@ -797,10 +801,11 @@ class ListReplicasResponse(_message.Message):
         held: _builtins.int = ...,
         pending: _builtins.int = ...,
         replicas: _abc.Iterable[Global___ReplicaInfo] | None = ...,
+        heads: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "pending", b"pending", "replicas", b"replicas", "session_id", b"session_id", "wanted", b"wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heads", b"heads", "held", b"held", "pending", b"pending", "replicas", b"replicas", "session_id", b"session_id", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -836,12 +841,16 @@ class WaitReplicasResponse(_message.Message):
     WANTED_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
     PENDING_FIELD_NUMBER: _builtins.int
+    HEADS_FIELD_NUMBER: _builtins.int
     replicas: _builtins.int
-    """Complete replicas of the whole session, the least of all its chunks."""
+    """Complete replicas of the whole session: the least of all its chunks, and of its heads."""
     wanted: _builtins.int
     """0 if there is nobody to spread to."""
     held: _builtins.int
     pending: _builtins.int
+    """Copies of chunks, and of heads, that are missing."""
+    heads: _builtins.int
+    """Nodes that keep a head which leads to the session as it is."""
     def __init__(
         self,
         *,
@@ -849,10 +858,11 @@ class WaitReplicasResponse(_message.Message):
         wanted: _builtins.int = ...,
         held: _builtins.int = ...,
         pending: _builtins.int = ...,
+        heads: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "pending", b"pending", "replicas", b"replicas", "wanted", b"wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heads", b"heads", "held", b"held", "pending", b"pending", "replicas", b"replicas", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from dht.bandwidth import Pace
-from dht.head_keeper import HeadKeeper
+from dht.check_budget import CheckLimits
+from dht.head_keeper import TOTAL_BYTES, HeadKeeper
 from dht.holdings import Holdings
 from dht.hosting_quota import HostingQuota
 from dht.incoming import IncomingLimits
@@ -60,6 +61,8 @@ class Holder:
         owner_quota_bytes: int = 0,
         disk_quota_bytes: int | None = None,
         limits: IncomingLimits | None = None,
+        check_limits: CheckLimits | None = None,
+        head_bytes: int = TOTAL_BYTES,
     ) -> None:
         self.identity, self.key = make_identity(name)
         rng = SeededRng(seed)
@@ -71,6 +74,8 @@ class Holder:
         self._quotas = (quota_bytes, owner_quota_bytes)
         self._disk_quota_bytes = disk_quota_bytes
         self._limits = limits
+        self._check_limits = check_limits
+        self._head_bytes = head_bytes
         self.ports: KeepingPorts
         self.quota: HostingQuota
         self.holdings: Holdings
@@ -94,8 +99,9 @@ class Holder:
             own=self.own,
             pace=Pace.limited(self.clock),
             limits=self._limits,
+            check_limits=self._check_limits,
         )
-        self.heads = HeadKeeper(self.ports, NETWORK, self.key)
+        self.heads = HeadKeeper(self.ports, NETWORK, self.key, total_bytes=self._head_bytes)
         await self.holdings.start()
         await self.heads.start()
         return self

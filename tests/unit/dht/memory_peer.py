@@ -117,7 +117,7 @@ class MemoryPeer:
     ) -> AsyncIterator[chunk_pb2.GetChunkResponse]:
         self._reach("get_chunk")
         number = 0
-        async for response in self.holdings.served.get_chunk(request):
+        async for response in self.holdings.served.get_chunk(self.caller, request):
             if number == self.faults.silent_get_after:
                 await asyncio.Event().wait()
             if number == self.faults.break_get_after:
@@ -136,7 +136,7 @@ class MemoryPeer:
 
     async def audit_chunk(self, request: chunk_pb2.AuditChunkRequest) -> chunk_pb2.AuditChunkResponse:
         self._reach("audit_chunk")
-        return await self.holdings.served.audit_chunk(request)
+        return await self.holdings.served.audit_chunk(self.caller, request)
 
     async def release_chunk(self, request: chunk_pb2.ReleaseChunkRequest) -> chunk_pb2.ReleaseChunkResponse:
         self._reach("release_chunk")

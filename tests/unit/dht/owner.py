@@ -41,6 +41,7 @@ class MadeRecordings:
     made: dict[bytes, list[OwnChunk]] = field(default_factory=dict)
     deleted: dict[bytes, None] = field(default_factory=dict)
     asked: int = 0
+    heads: int = 3
 
     def session_ids(self) -> Sequence[bytes]:
         return sorted(self.made)
@@ -57,6 +58,9 @@ class MadeRecordings:
 
     def is_deleted(self, session_id: bytes) -> bool:
         return session_id in self.deleted
+
+    def count_heads(self, session_id: bytes) -> int:
+        return self.heads
 
     async def lease_key(self, session_id: bytes) -> SigningKey:
         if session_id not in self.made:
@@ -121,7 +125,9 @@ class Owner:
         backoffs = Backoffs(self.preset.first_backoff_s, self.preset.longest_backoff_s)
         pace = Pace.limited(self.clock)
         releaser = Releaser(ports, backoffs)
-        self.replicator = Replicator(ports, self.identity, NETWORK, self.preset, backoffs, releaser, pace)
+        self.replicator = Replicator(
+            ports, self.identity, NETWORK, self.preset, backoffs, releaser, self._fetch, pace
+        )
         self.fetcher = Fetcher(
             self.records, self.clock, self.peers, self.preset, self.replicator.on_trouble, pace
         )
@@ -134,6 +140,10 @@ class Owner:
     def start(self) -> None:
         """Begins to spread."""
         self._running = asyncio.create_task(self.replicator.run())
+
+    async def _fetch(self, chunk: OwnChunk) -> bytes | None:
+        found = await self.fetcher.fetch(chunk.session_id, chunk.index, chunk.chunk_id, chunk.size_bytes)
+        return None if found is None else found.blob
 
     async def kill(self) -> None:
         if self._running is not None:

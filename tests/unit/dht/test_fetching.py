@@ -232,3 +232,30 @@ async def test_memory_is_bounded() -> None:
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(result, asyncio.CancelledError) for result in results)
     await owner.kill()
+
+
+async def test_a_fetch_waits_for_the_first_peer_to_connect() -> None:
+    owner = await spread()
+    for peer in owner.peers.peers:
+        peer.faults.unreachable = True
+    chunk = owner.recordings.made[ONE][0]
+    task = asyncio.ensure_future(owner.fetcher.fetch(ONE, 0, chunk.chunk_id, chunk.size_bytes))
+    await owner.advance(5)
+    assert not task.done()
+    for peer in owner.peers.peers:
+        peer.faults.unreachable = False
+    await owner.advance(1)
+    assert task.done() and task.result() is not None
+    await owner.kill()
+
+
+async def test_only_the_first_fetch_of_a_lonely_node_waits() -> None:
+    owner = await spread()
+    for peer in owner.peers.peers:
+        peer.faults.unreachable = True
+    chunk = owner.recordings.made[ONE][0]
+    started_ns = owner.clock.now_ns
+    assert await fetch(owner) is None
+    assert (owner.clock.now_ns - started_ns) / 1e9 <= owner.preset.meet_s + 2
+    assert await owner.fetcher.fetch(ONE, 0, chunk.chunk_id, chunk.size_bytes) is None
+    await owner.kill()

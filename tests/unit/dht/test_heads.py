@@ -1,5 +1,7 @@
 """Heads: what a keeper accepts and gives."""
 
+import asyncio
+
 import pytest
 
 from dht.head_keeper import MAX_DEVICES, MAX_RESPONSE_BYTES, HeadKeeper
@@ -158,6 +160,48 @@ async def test_an_owner_has_a_quota_of_heads(holder: Holder) -> None:
     with pytest.raises(StoreFull):
         await put_one("second")
     await keeper.put_head(make_identity("other")[0], chunk_pb2.PutHeadRequest(entry=make_entry(holder.now_s)))
+
+
+async def test_heads_of_many_owners_are_bounded_together() -> None:
+    """Owners cost nothing to make up; what is kept already can still be replaced."""
+    holder = await Holder(head_bytes=10_000).boot()
+
+    async def put_one(name: str, sequence: int = 1) -> None:
+        locator = make_key(f"locator of {name}")
+        entry = make_entry(holder.now_s, sequence, locator=locator, sealed=bytes(1500))
+        await holder.peer(name).put_head(chunk_pb2.PutHeadRequest(entry=entry))
+
+    kept = 0
+    with pytest.raises(StoreFull, match="at most 10000 bytes"):
+        for kept in range(100):
+            await put_one(f"owner {kept}")
+    assert kept == 5
+    await holder.boot()
+    with pytest.raises(StoreFull):
+        await put_one("another")
+    await put_one("owner 0", 2)
+
+
+async def test_heads_that_are_being_kept_count_already(holder: Holder) -> None:
+    keeper = HeadKeeper(holder.ports, NETWORK, holder.key, owner_bytes=4500)
+    caller = make_identity("owner")[0]
+    entries = [
+        make_entry(holder.now_s, locator=make_key(f"locator {number}"), sealed=bytes(1500))
+        for number in range(10)
+    ]
+    puts = (keeper.put_head(caller, chunk_pb2.PutHeadRequest(entry=entry)) for entry in entries)
+    results = await asyncio.gather(*puts, return_exceptions=True)
+    assert sum(not isinstance(result, StoreFull) for result in results) == 2
+
+
+async def test_the_stream_of_a_locator_stays_in_proportion(holder: Holder) -> None:
+    for sequence in range(1, 200):
+        await put(holder, make_entry(holder.now_s, sequence, sealed=bytes(4000)))
+    [stream] = holder.ports.journal.streams("heads/")
+    assert holder.ports.journal.size(stream) < 64 * 1024 + 2 * 5000
+    [entry] = await get(holder)
+    await holder.boot()
+    assert await get(holder) == [entry]
 
 
 async def test_expired_heads_go(holder: Holder) -> None:

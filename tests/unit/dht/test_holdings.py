@@ -231,7 +231,7 @@ async def test_a_damaged_chunk_is_found_out_and_can_be_brought_again(holder: Hol
         await get_chunk(holder.peer(), BLOB_ID)
     request = chunk_pb2.AuditChunkRequest(chunk_id=BLOB_ID, leaves=[300_000 // 4096])
     with pytest.raises(StoreDamaged):
-        await holder.holdings.served.audit_chunk(request)
+        await holder.peer().audit_chunk(request)
     assert await put(holder, lease) == receipt
     assert await get_chunk(holder.peer(), BLOB_ID) == BLOB
     assert holder.holdings.held_bytes == len(BLOB)

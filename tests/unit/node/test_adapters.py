@@ -68,8 +68,9 @@ async def test_a_cancelled_caller_learns_of_it_when_the_work_has_ended() -> None
 
     task = asyncio.create_task(offload.run(work))
     await asyncio.to_thread(begun.wait, 30)
-    task.cancel()
-    await asyncio.sleep(0)
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
     assert not task.done()
     go_on.set()
     with pytest.raises(asyncio.CancelledError):

@@ -7,7 +7,7 @@ from kernel.domains import NETWORKS
 from kernel.errors import Conflict, StoreDamaged, StoreError, StoreFull
 from kernel.sealing import compute_x25519_public
 from kernel.signing import SigningKey
-from lucid.v1 import session_pb2
+from lucid.v1 import control_pb2, session_pb2
 from node.compose import compose
 from node.config import load_config
 from node.home import Home
@@ -80,3 +80,37 @@ async def test_errors_given_to_clients_are_counted_and_logged(bench: Any) -> Non
     assert value == 1.0
     assert "chunk 3" in bench.log.getvalue()
     assert bench.node.health.problems == ["chunk 3"]
+
+
+async def test_an_old_copy_is_brought_up_before_it_is_finalized(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state of the session says what is left to do; other conflicts are the caller's."""
+    calls: list[str] = []
+    info = control_pb2.SessionInfo(behind=True, state=session_pb2.STATE_INTERRUPTED)
+
+    async def finalize(session_id: bytes) -> control_pb2.SessionInfo:
+        calls.append("finalize")
+        if info.behind:
+            raise Conflict("an old copy")
+        return info
+
+    async def catch_up() -> None:
+        calls.append("catch up")
+        info.behind = False
+
+    async def get_info(session_id: bytes) -> control_pb2.SessionInfo:
+        return info
+
+    monkeypatch.setattr(bench.node.manager, "finalize", finalize)
+    monkeypatch.setattr(bench.node.manager, "info", get_info)
+    monkeypatch.setattr(bench.node.heads, "catch_up", catch_up)
+    assert await bench.node.finalize(b"s" * 16) == info
+    assert calls == ["finalize", "catch up", "finalize"]
+
+
+async def test_a_conflict_of_another_kind_asks_no_peers(bench: Any) -> None:
+    request = RecordingRequest(session_pb2.SOURCE_KIND_STREAM, session_pb2.Metadata(), live=True)
+    recording = await bench.node.manager.open_recording(request)
+    with pytest.raises(Conflict, match="being recorded"):
+        await bench.node.finalize(recording.session_id)

@@ -116,3 +116,15 @@ def test_peers_come_from_file_environment_and_flags(home: Home) -> None:
 def test_addresses_that_no_node_may_have_are_refused(home: Home, flags: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         load_config(home, {}, flags)
+
+
+def test_owners_to_keep_things_for_are_named_by_their_ids(home: Home) -> None:
+    ids = ["ab" * 32, "01" * 32]
+    home.config.write_text(f"hosting_for = {ids!r}")
+    assert load_config(home, {}, {}).hosting_for == tuple(map(bytes.fromhex, ids))
+    named = load_config(home, {"LUCID_HOSTING_FOR": ids[1]}, {})
+    assert named.hosting_for == (b"\x01" * 32,)
+    assert load_config(home, {}, {"hosting_for": "none"}).hosting_for == (bytes(32),)
+    for text in ("ab", "AB" * 32, "none " + ids[0], " ".join(["ab" * 32] * 257)):
+        with pytest.raises(UsageError, match="owner IDs"):
+            load_config(home, {}, {"hosting_for": text})

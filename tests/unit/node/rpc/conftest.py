@@ -189,6 +189,7 @@ async def make_meeting() -> AsyncIterator[MakeMeeting]:
             witness: Any = None,
             records: MemoryRecords | None = None,
             transport: Any = None,
+            hosting_for: Sequence[bytes] = (),
             run: bool = True,
         ) -> Meeting:
             clock, log = ShiftedClock(), io.StringIO()
@@ -206,6 +207,7 @@ async def make_meeting() -> AsyncIterator[MakeMeeting]:
                 make_logger("debug", "json", log),
                 software="lucid-node test",
                 peers=peers,
+                hosting_for=hosting_for,
             )
             meeting = Meeting(peering, records, clock, log, metrics)
             assert peering.load() == []

@@ -4,7 +4,7 @@ import pytest
 
 from dht.tables import PEERS, TABLES
 from kernel.errors import InvalidRecord, Reason, StoreFull
-from kernel.multiaddr import parse_multiaddr
+from kernel.multiaddr import Multiaddr, parse_multiaddr
 from kernel.ports import Put
 from lucid.v1 import chunk_pb2
 from node.adapters import SystemClock
@@ -62,16 +62,60 @@ def circle(keys_of: Any) -> Circle:
     return Circle(keys_of)
 
 
-async def test_who_was_met_is_known_after_a_restart(circle: Circle) -> None:
+def place(port: int) -> Multiaddr:
+    return Multiaddr("ip4", "127.0.0.1", port)
+
+
+async def test_who_was_reached_is_known_after_a_restart(circle: Circle) -> None:
     met = [circle.present(number) for number in (1, 2, 3)]
-    for presentation in met:
-        await circle.known.meet(presentation, OTHER_PLACE)
+    for port, presentation in enumerate(met, 10):
+        await circle.known.meet(presentation, place(port))
     assert circle.restart() == []
     assert [known.identity for known in circle.known.all()] == sorted(
         (presentation.identity for presentation in met), key=lambda identity: identity.device
     )
-    assert {known.address for known in circle.known.all()} == {OTHER_PLACE}
+    assert {known.address for known in circle.known.all()} == {place(10), place(11), place(12)}
     assert {known.last_seen_ns for known in circle.known.all()} == {NOW_S * 10**9}
+
+
+async def test_whoever_comes_by_itself_takes_no_disk_and_little_memory(
+    circle: Circle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acquaintances, "MAX_VISITORS", 10)
+    reached = circle.present(1)
+    await circle.known.meet(reached, PLACE)
+    written = dict(circle.records.scan(PEERS))
+    for number in range(2, 40):
+        circle.clock.now_ns += 1
+        await circle.known.meet(circle.present(number), None)
+    assert dict(circle.records.scan(PEERS)) == written
+    visitors = [known for known in circle.known.all() if known.identity != reached.identity]
+    assert len(visitors) == 10
+    assert {known.record for known in visitors} == {None} and {known.address for known in visitors} == {None}
+    assert circle.known.get(reached.identity.device) is not None
+
+
+async def test_grant_lists_of_visitors_are_bounded_and_those_of_peers_stay(
+    circle: Circle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acquaintances, "MAX_OWNERS", 3)
+    retired = circle.present(1, owner=200)
+    await circle.known.meet(circle.present(2, owner=200, grants_sequence=2), PLACE)
+    for number in range(3, 20):
+        await circle.known.meet(circle.present(number), None)
+    assert len(circle.known._grant_lists) == 4
+    with pytest.raises(InvalidRecord):
+        circle.known.check(retired.record)
+
+
+async def test_a_visitor_who_is_reached_later_is_stored(circle: Circle) -> None:
+    presentation = circle.present(1)
+    await circle.known.meet(presentation, None)
+    await circle.known.meet(presentation, PLACE)
+    await circle.known.meet(circle.present(1, sequence=2), None)
+    assert circle.row(presentation.identity.device).address == str(PLACE)
+    circle.restart()
+    assert [(known.sequence, known.address) for known in circle.known.all()] == [(2, PLACE)]
 
 
 async def test_the_node_is_no_acquaintance_of_its_own(circle: Circle) -> None:
@@ -87,12 +131,6 @@ async def test_the_record_with_the_highest_sequence_counts(circle: Circle) -> No
     assert known is not None
     assert (known.sequence, known.address) == (5, OTHER_PLACE)
     assert circle.row(new.identity.device).record == new.record
-
-
-async def test_a_peer_is_called_back_where_it_says(circle: Circle) -> None:
-    presentation = circle.present(1, addresses=(OTHER_PLACE, PLACE))
-    await circle.known.meet(presentation, None)
-    assert circle.row(presentation.identity.device).address == str(OTHER_PLACE)
 
 
 async def test_the_newest_grant_list_of_an_owner_judges_all_its_devices(circle: Circle) -> None:
@@ -127,7 +165,7 @@ async def test_whoever_was_not_seen_for_longest_is_forgotten(
     met = [circle.present(number) for number in (3, 1, 2)]
     for presentation in met:
         circle.clock.now_ns += 1
-        await circle.known.meet(presentation, PLACE)
+        await circle.known.meet(presentation, place(circle.clock.now_ns % 1000))
     left = {presentation.identity.device for presentation in met[1:]}
     assert {known.identity.device for known in circle.known.all()} == left
     assert {key for key, _ in circle.records.scan(PEERS)} == left

@@ -341,3 +341,23 @@ async def test_nobody_there_is_unavailable(make_meeting: Any) -> None:
     client = await make_meeting(2, run=False)
     with pytest.raises(Unavailable, match="cannot be reached"):
         await greet(client, "/ip4/127.0.0.1/tcp/1")
+
+
+async def test_great_records_push_out_their_like(
+    make_meeting: Any, open_channel: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await make_meeting(1, run=False)
+    small = Client(open_channel(server), await make_meeting(2, run=False), server)
+    great = Client(open_channel(server), await make_meeting(3, run=False), server)
+    great._presenter.software = "x" * 64
+    great._presenter.set_addresses([parse_multiaddr(f"/ip4/127.0.0.1/tcp/{port}") for port in range(1, 9)])
+    size = small._presenter.get_record().ByteSize()
+    assert great._presenter.get_record().ByteSize() > size
+    monkeypatch.setattr(node_servicer, "MAX_PENDING_BYTES", 4 * size)
+    first = await small.hello()
+    for _ in range(10):
+        pushed_out = await great.hello()
+    assert len(server.servicer._pending._pending) < 5
+    assert (await small.authenticate(small.prove(first))).token
+    assert len(server.servicer._pending._sizes) == len(server.servicer._pending._pending)
+    assert pushed_out.nonce

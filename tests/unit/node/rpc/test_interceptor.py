@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import message_factory
 from grpc_reflection.v1alpha import reflection_pb2
 
-from kernel.errors import InvalidRecord, Locked, LucidError, Reason, Unavailable
+from kernel.errors import InvalidRecord, Locked, LucidError, Reason, StoreError, StoreFull, Unavailable
 from lucid.v1 import chunk_pb2, data_pb2, node_pb2, share_pb2, witness_pb2
 from node.control.failures import TRAILER
 from node.failures import decode_failure
@@ -49,12 +49,18 @@ async def call_raw(
         for message in messages:
             yield message
 
-    # On the wire all four kinds of calls look the same.
-    call: Any = channel.stream_stream(f"/{name}")(send(), metadata=metadata, timeout=20)
+    # On the wire all four kinds of calls look the same. A server that refuses a call before it has read the
+    # message breaks the sending off; gRPC then hides the server's answer behind that, unless the message
+    # travels with the opening of the call, and its end is asked for.
+    if len(messages) == 1:
+        unary: Any = channel.unary_stream(f"/{name}")
+        call: Any = unary(messages[0], metadata=metadata, timeout=20)
+    else:
+        call = channel.stream_stream(f"/{name}")(send(), metadata=metadata, timeout=20)
     try:
         return [answer async for answer in call]
-    except grpc.aio.AioRpcError as error:
-        for key, value in error.trailing_metadata() or ():
+    except (grpc.aio.AioRpcError, grpc.aio.BaseError) as error:
+        for key, value in await call.trailing_metadata() or ():
             if key == TRAILER:
                 assert isinstance(value, bytes)
                 raise decode_failure(data_pb2.Failure.FromString(value)) from error
@@ -319,3 +325,67 @@ async def test_reflection_is_there_under_both_names(
     listed = {service.name for service in answers[0].list_services_response.service}
     assert {"lucid.v1.NodeService", "lucid.v1.ChunkService", "lucid.v1.WitnessService"} <= listed
     assert answers[1].file_descriptor_response.file_descriptor_proto
+
+
+class Broken:
+    """Fails as a mistake in this software would, or as this machine does."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    async def HasChunks(self, request: Any, context: Any) -> Any:  # noqa: N802
+        raise self.error
+
+    async def GetChunk(self, request: Any, context: Any) -> Any:  # noqa: N802
+        yield chunk_pb2.GetChunkResponse(frame=b"x")
+        raise self.error
+
+    def __getattr__(self, name: str) -> Any:
+        return self.HasChunks
+
+
+@pytest.mark.parametrize("name", [HAS, "lucid.v1.ChunkService/GetChunk"])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(KeyError("secret"), "this node failed"), (StoreError("the disk of /secret"), "the store of this node")],
+)
+async def test_peers_learn_nothing_of_what_fails_inside(
+    make_meeting: Any, open_channel: Any, name: str, error: Exception, told: str
+) -> None:
+    meeting = await make_meeting(1, run=False, chunks=Broken(error))
+    call = open_channel(meeting).unary_stream(f"/{name}")(b"", metadata=owner_metadata(meeting), timeout=20)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        _ = [answer async for answer in call]
+    assert caught.value.code() == grpc.StatusCode.INTERNAL
+    assert told in (caught.value.details() or "")
+    assert "secret" not in repr((caught.value.details(), caught.value.trailing_metadata()))
+    [line] = [line for line in meeting.log.getvalue().splitlines() if "peer call failed" in line]
+    assert "secret" in line and ("Traceback" in line) == isinstance(error, KeyError)
+
+
+HOSTING = {name for name, limit in METHODS.items() if limit.is_hosting}
+
+
+async def test_what_is_kept_is_kept_for_named_owners(make_meeting: Any, open_channel: Any) -> None:
+    """Owners cost nothing to make up: a quota for each bounds only those whom the operator knows."""
+    assert {
+        "lucid.v1.ChunkService/PutChunk",
+        "lucid.v1.ChunkService/PutHead",
+        "lucid.v1.WitnessService/Attest",
+        "lucid.v1.ShareService/Offer",
+    } == HOSTING
+    named, other = await make_meeting(2, run=False), await make_meeting(3, run=False)
+    meeting = await make_meeting(1, run=False, hosting_for=[named.peering.identity.owner])
+    everybody = await make_meeting(4, run=False)
+
+    async def call(server: Any, identity: Any, name: str) -> None:
+        token = server.peering._tokens.issue(Caller(identity))
+        await call_raw(open_channel(server), name, [b""], ((METADATA_KEY, token),))
+
+    for name in HOSTING:
+        for welcome in (named, meeting):
+            await call(meeting, welcome.peering.identity, name)
+        await call(everybody, other.peering.identity, name)
+        with pytest.raises(StoreFull, match="keeps nothing for this owner"):
+            await call(meeting, other.peering.identity, name)
+    await call(meeting, other.peering.identity, HAS)

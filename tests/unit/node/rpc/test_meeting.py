@@ -1,16 +1,18 @@
 """Nodes that stay connected: real gRPC, and what goes wrong between two of them."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
 import pytest
 
+from dht.tables import PEERS
 from kernel.errors import NotFound, StoreDamaged, Unavailable, UsageError
 from kernel.multiaddr import Multiaddr
 from kernel.peer_id import encode_peer_id
-from lucid.v1 import chunk_pb2
+from lucid.v1 import chunk_pb2, node_pb2, node_pb2_grpc
 from node.rpc import link as link_module
 from node.rpc import tokens
 from node.rpc.tokens import TOKEN_TTL_S
@@ -26,9 +28,22 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link_module, "LONGEST_RETRY_S", 0.02)
 
 
+def take_port() -> Multiaddr:
+    """An address that is free now, for a node that others are to know before it is made."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return Multiaddr("ip4", "127.0.0.1", free.getsockname()[1])
+
+
+async def meet_both_ways(make_meeting: Any) -> tuple[Any, Any]:
+    """Two nodes, each of which has the other configured."""
+    place = take_port()
+    first = await make_meeting(1, peers=[place])
+    return first, await make_meeting(2, peers=[first.address], listen=place)
+
+
 async def test_two_nodes_meet_and_each_can_call_the_other(make_meeting: Any, eventually: Eventually) -> None:
-    first = await make_meeting(1)
-    second = await make_meeting(2, peers=[first.address])
+    first, second = await meet_both_ways(make_meeting)
     await eventually(lambda: first.peer(second) is not None and second.peer(first) is not None)
     assert second.peer(first).identity == first.peering.identity
     assert first.peer(second).identity == second.peering.identity
@@ -40,45 +55,69 @@ async def test_two_nodes_meet_and_each_can_call_the_other(make_meeting: Any, eve
     assert (first.peering.book.count_connected(), second.peering.book.count_connected()) == (1, 1)
 
 
-async def test_a_node_that_listens_nowhere_is_no_place_to_bring_things_to(
+async def test_strangers_are_served_and_never_dialled_nor_chosen(
     make_meeting: Any, eventually: Eventually
 ) -> None:
-    server = await make_meeting(1)
-    client = await make_meeting(2, peers=[server.address], listen=None)
-    await eventually(lambda: client.peer(server) is not None)
-    assert client.peering.address is None
+    transport = CountingTransport()
+    server = await make_meeting(1, transport=transport)
+    strangers = [await make_meeting(number, peers=[server.address]) for number in (2, 3)]
+    await eventually(lambda: all(stranger.peer(server) is not None for stranger in strangers))
+    for stranger in strangers:
+        assert await stranger.peer(server).has_chunks(chunk_pb2.HasChunksRequest()) is not None
     assert server.peering.book.known() == []
-    [shown] = server.peering.book.describe()
-    assert (shown.connected, shown.trouble) == (False, "it listens nowhere")
+    assert [server.peer(stranger) for stranger in strangers] == [None, None]
+    shown = server.peering.book.describe()
+    assert [peer.peer_id for peer in shown] == sorted(encode_peer_id(one.device) for one in strangers)
+    assert {peer.trouble for peer in shown} == {
+        "it came by itself: it is served, and nothing is brought to it"
+    }
+    assert transport.dials == 0
+    assert list(server.records.scan(PEERS)) == []
+    link = await server.peering.book.reach(encode_peer_id(strangers[0].device))  # by the owner's word
+    assert link.peer is server.peer(strangers[0]) is not None
+    assert (transport.dials, server.peering.book.known()) == (1, [])
+
+
+async def test_whoever_claims_the_address_of_a_configured_peer_is_not_taken_for_it(
+    make_meeting: Any, eventually: Eventually
+) -> None:
+    place = take_port()
+    server = await make_meeting(1, peers=[place])
+    claimant = await make_meeting(2, peers=[server.address])
+    await claimant.stop_links()
+    claimant.peering._presenter.set_addresses([place])
+    claimant.run()
+    await eventually(lambda: len(server.peering.book.describe()) == 2)
+    assert server.peering.book.known() == []
+
+
+async def test_a_node_that_takes_over_an_address_replaces_the_one_before(
+    make_meeting: Any, eventually: Eventually
+) -> None:
+    before = await make_meeting(1)
+    client = await make_meeting(3, peers=[before.address.place])
+    await eventually(lambda: client.peer(before) is not None)
+    await before.peering.stop()
+    after = await make_meeting(2, listen=before.address.place)
+    await eventually(lambda: client.peer(after) is not None)
+    assert [peer.device for peer in client.peering.book.known()] == [after.device]
+    again = await make_meeting(3, peers=[before.address.place], records=client.records, run=False)
+    assert [peer.device for peer in again.peering.book.known()] == [after.device]
 
 
 async def test_a_peer_that_restarts_is_met_again_by_both(make_meeting: Any, eventually: Eventually) -> None:
-    first = await make_meeting(1)
-    second = await make_meeting(2, peers=[first.address])
+    first, second = await meet_both_ways(make_meeting)
     await eventually(lambda: first.peer(second) is not None and second.peer(first) is not None)
     await first.stop_links()
     await first.peering.stop()
     await eventually(lambda: second.peer(first) is None)
     assert [peer.device for peer in second.peering.book.known()] == [first.device]
-    again = await make_meeting(1, listen=first.address.place, records=first.records)
+    again = await make_meeting(
+        1, listen=first.address.place, records=first.records, peers=[second.address.place]
+    )
     assert [peer.device for peer in again.peering.book.known()] == [second.device]
     await eventually(lambda: second.peer(again) is not None and again.peer(second) is not None)
     assert await second.peer(again).ping()
-
-
-async def test_a_peer_that_comes_back_at_another_address_is_called_there(
-    make_meeting: Any, eventually: Eventually
-) -> None:
-    first = await make_meeting(1)
-    second = await make_meeting(2, peers=[first.address])
-    await eventually(lambda: first.peer(second) is not None)
-    await second.stop_links()
-    await second.peering.stop()
-    await eventually(lambda: first.peer(second) is None)
-    moved = await make_meeting(2, peers=[first.address])
-    assert moved.address != second.address
-    await eventually(lambda: first.peer(moved) is not None)
-    assert first.peering.book.describe()[0].address == str(moved.address.place)
 
 
 async def test_another_node_at_the_address_is_not_taken(make_meeting: Any, eventually: Eventually) -> None:
@@ -133,7 +172,8 @@ async def test_tokens_are_renewed_before_they_end(
 
 
 async def test_changes_wake_whoever_waits(make_meeting: Any, eventually: Eventually) -> None:
-    first = await make_meeting(1)
+    place = take_port()
+    first = await make_meeting(1, peers=[place])
     book = first.peering.book
     seen: list[int] = []
 
@@ -143,9 +183,8 @@ async def test_changes_wake_whoever_waits(make_meeting: Any, eventually: Eventua
             seen.append(book.count_connected())
 
     watching = [asyncio.create_task(watch()) for _ in range(2)]
-    second = await make_meeting(2, peers=[first.address])
+    second = await make_meeting(2, listen=place)
     await eventually(lambda: seen == [1, 1])
-    await second.stop_links()
     await second.peering.stop()
     await eventually(lambda: seen[2:] == [0, 0])
     async with asyncio.timeout(20):
@@ -194,32 +233,70 @@ class CountingTransport(LoopbackTransport):
         return super().dial(address)
 
 
-async def test_a_stranger_who_does_not_answer_is_not_tried_for_ever(
-    make_meeting: Any, eventually: Eventually
-) -> None:
-    transport = CountingTransport()
-    server = await make_meeting(1, transport=transport)
-    client = await make_meeting(2, peers=[server.address])
-    await eventually(lambda: server.peer(client) is not None)
-    await client.stop_links()
-    await client.peering.stop()
-    await eventually(lambda: not server.peering.book._learned)
-    assert transport.dials == 10
-    assert [peer.device for peer in server.peering.book.known()] == [client.device]
-    assert server.peering.book.describe()[0].trouble == "it did not answer"
+async def test_reaching_a_peer_ends_when_its_link_has_ended(make_meeting: Any) -> None:
+    """Even if the link was cancelled before its first step."""
+    place = Multiaddr("ip4", "127.0.0.1", 1)
+    client = await make_meeting(2, peers=[place], run=False)
+    waiting = asyncio.create_task(client.peering.book.reach(str(place)))
+    await asyncio.sleep(0)
+    running = asyncio.create_task(client.peering.book.run())
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    async with asyncio.timeout(20):
+        assert (await waiting).peer is None
+        assert (await client.peering.book.reach(str(place))).peer is None
 
 
-async def test_a_configured_peer_that_also_dials_in_has_one_link(
+class Babbling:
+    """Answers one method with bytes that are no message."""
+
+    def __init__(self, servicer: Any, name: str) -> None:
+        self._servicer = servicer
+        self._name = name
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        methods: dict[str, Any] = {}
+        for method in node_pb2.DESCRIPTOR.services_by_name["NodeService"].methods:
+            request = getattr(node_pb2, method.input_type.name)
+            methods[method.name] = grpc.unary_unary_rpc_method_handler(
+                self._make_behavior(method.name), request.FromString, None
+            )
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("lucid.v1.NodeService", methods),)
+        )
+
+    def _make_behavior(self, name: str) -> Any:
+        async def answer(request: Any, context: Any) -> bytes:
+            if name == self._name:
+                return b"\xff\xff"
+            answered: bytes = (await getattr(self._servicer, name)(request, context)).SerializeToString()
+            return answered
+
+        return answer
+
+
+@pytest.mark.parametrize("name", ["Hello", "Authenticate", "Ping"])
+async def test_a_peer_that_answers_with_garbage_ends_no_link(
+    make_meeting: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(
+        node_pb2_grpc,
+        "add_NodeServiceServicer_to_server",
+        lambda servicer, server: Babbling(servicer, name).add_to(server),
+    )
+    server = await make_meeting(1)
+    client = await make_meeting(2, peers=[server.address], listen=None)
+    await eventually(lambda: "cannot be decoded" in client.peering.book.describe()[0].trouble)
+    assert not client.running[0].done()
+
+
+async def test_a_configured_peer_that_also_dials_in_is_listed_once(
     make_meeting: Any, eventually: Eventually
 ) -> None:
-    first = await make_meeting(1, run=False)
-    second = await make_meeting(2, peers=[first.address])
-    await eventually(lambda: second.peer(first) is not None)
-    third = await make_meeting(3, peers=[second.address, first.address])
-    await eventually(lambda: third.peering.book.count_connected() == 2)
-    await eventually(lambda: second.peer(third) is not None)
-    assert len(third.peering.book._links()) == 2
-    assert len(second.peering.book._links()) == 2
+    first, second = await meet_both_ways(make_meeting)
+    await eventually(lambda: first.peer(second) is not None and second.peer(first) is not None)
+    assert [len(one.peering.book.describe()) for one in (first, second)] == [1, 1]
 
 
 def test_delays_grow_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +311,7 @@ def test_delays_grow_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def delays(value: int) -> list[float]:
         ports: Any = type("Ports", (), {"entropy": Draw(value)})()
-        link = link_module.Link(ports, Multiaddr("ip4", "127.0.0.1", 1), is_configured=True)
+        link = link_module.Link(ports, Multiaddr("ip4", "127.0.0.1", 1))
         found = []
         for failures in (1, 2, 3, 20, 100000):
             link._failures = failures

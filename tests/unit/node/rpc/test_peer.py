@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import grpc
 import pytest
 
 from kernel import errors
@@ -18,6 +19,7 @@ from kernel.errors import (
     Unavailable,
 )
 from lucid.v1 import chunk_pb2, witness_pb2
+from node.control.failures import encode_trailer
 from node.rpc.call_errors import MAX_TEXT, make_printable
 from node.rpc.interceptor import get_caller
 from node.rpc.limits import METHODS, RpcLimit, Who
@@ -181,6 +183,26 @@ async def test_calls_in_flight_end_as_unavailable_when_the_link_does(meet: tuple
         await task
 
 
+async def test_calls_in_flight_end_when_the_peer_is_disconnected(meet: tuple[Any, Any, Refusing]) -> None:
+    _, peer, _ = meet
+    started = asyncio.Event()
+
+    async def endless() -> AsyncIterator[chunk_pb2.PutChunkRequest]:
+        yield chunk_pb2.PutChunkRequest(frame=b"frame")
+        await asyncio.Event().wait()
+
+    async def put() -> None:
+        async for _ in peer.put_chunk(endless()):
+            started.set()
+
+    task = asyncio.create_task(put())
+    await started.wait()
+    peer.disconnect()
+    with pytest.raises(Unavailable, match="disconnected"):
+        async with asyncio.timeout(10):
+            await task
+
+
 async def test_every_call_of_the_port_reaches_its_method(make_meeting: Any, eventually: Eventually) -> None:
     server = await make_meeting(1)
     client = await make_meeting(2, peers=[server.address], listen=None)
@@ -193,3 +215,41 @@ async def test_every_call_of_the_port_reaches_its_method(make_meeting: Any, even
     assert await peer.get_head(chunk_pb2.GetHeadRequest()) == chunk_pb2.GetHeadResponse()
     assert await peer.attest(witness_pb2.AttestRequest()) == witness_pb2.AttestResponse()
     assert await peer.get_attested(witness_pb2.GetAttestedRequest()) == witness_pb2.GetAttestedResponse()
+
+
+class BrokenOff:
+    """A call that the peer refused while its request was on its way out."""
+
+    async def read(self) -> Any:
+        raise grpc.aio.InternalError("Failed execute_batch")
+
+    async def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    async def details(self) -> str:
+        return "full"
+
+    async def trailing_metadata(self) -> Any:
+        return grpc.aio.Metadata(*encode_trailer(StoreFull("full")))
+
+    def cancel(self) -> None:
+        pass
+
+
+async def test_a_refusal_that_overtakes_the_request_is_understood(meet: tuple[Any, Any, Refusing]) -> None:
+    _, peer, _ = meet
+    with pytest.raises(StoreFull, match="full"):
+        _ = [message async for message in peer._iterate(BrokenOff(), 30)]
+
+
+async def test_messages_that_cannot_be_decoded_are_the_fault_of_the_peer(
+    meet: tuple[Any, Any, Refusing],
+) -> None:
+    _, peer, _ = meet
+
+    class Undecoded(BrokenOff):
+        async def read(self) -> Any:
+            return None  # what gRPC makes of it
+
+    with pytest.raises(PeerFault, match="cannot be decoded"):
+        _ = [message async for message in peer._iterate(Undecoded(), 30)]

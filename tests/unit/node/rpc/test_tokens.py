@@ -70,3 +70,12 @@ def test_their_number_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     issued, _ = make()
     made = [issued.issue(Caller(identity(number))) for number in range(4)]
     assert [issued.find(token) is not None for token in made] == [False, True, True, True]
+
+
+def test_strangers_push_out_no_tokens_of_known_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "MAX_TOKENS", 4)
+    issued = Tokens(HeldClock(), SystemEntropy(), lambda device: device == identity(1).device)
+    kept = [issued.issue(Caller(identity(1))), issued.issue(Caller(identity(9), is_owner=True))]
+    strangers = [issued.issue(Caller(identity(number))) for number in range(2, 9)]
+    assert None not in [issued.find(token) for token in kept]
+    assert [issued.find(token) is not None for token in strangers] == [False] * 5 + [True] * 2
