@@ -6,6 +6,7 @@ until its standard input ends.
 
 import asyncio
 import io
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -22,6 +23,7 @@ from dht.holdings import Holdings
 from dht.hosting_quota import HostingQuota
 from dht.ports import KeepingPorts
 from dht.transfer import FRAME_BYTES
+from kernel.chunk_id import compute_chunk_leaves
 from kernel.domains import NETWORKS
 from kernel.grants import sign_grant_list
 from kernel.keys import DeviceKeys, OwnerKeys
@@ -59,7 +61,8 @@ class BareChunks(chunk_pb2_grpc.ChunkServiceServicer):
     """The same messages, and nothing done about them."""
 
     def __init__(self) -> None:
-        self._frame = bytes(FRAME_BYTES)
+        self._blob = os.urandom(BLOB_BYTES)
+        self._leaves = b"".join(compute_chunk_leaves(self._blob))
 
     async def PutChunk(  # noqa: N802
         self, request_iterator: AsyncIterator[chunk_pb2.PutChunkRequest], context: Any
@@ -73,9 +76,10 @@ class BareChunks(chunk_pb2_grpc.ChunkServiceServicer):
     async def GetChunk(  # noqa: N802
         self, request: chunk_pb2.GetChunkRequest, context: Any
     ) -> AsyncIterator[chunk_pb2.GetChunkResponse]:
-        yield chunk_pb2.GetChunkResponse(open=chunk_pb2.GetOpen(size_bytes=BLOB_BYTES))
-        for _ in range(0, BLOB_BYTES, FRAME_BYTES):
-            yield chunk_pb2.GetChunkResponse(frame=self._frame)
+        opening = chunk_pb2.GetOpen(size_bytes=BLOB_BYTES, leaves=self._leaves)
+        yield chunk_pb2.GetChunkResponse(open=opening)
+        for start in range(0, BLOB_BYTES, FRAME_BYTES):
+            yield chunk_pb2.GetChunkResponse(frame=self._blob[start : start + FRAME_BYTES])
 
 
 class BareNode(node_pb2_grpc.NodeServiceServicer):

@@ -35,8 +35,8 @@ class LoadedChunk:
 
     Attributes:
         chunk: which one.
-        frames: its bytes, checked, as they are sent; None if they are not here, and all who are asked should
-            have them.
+        frames: its bytes, checked, as they are sent; None if it is not here, and all who are asked should
+            have it.
         leaves: its leaf hashes.
         lease_key: of its session.
     """
@@ -79,32 +79,29 @@ class Placer:
         """
         key = await self._ports.recordings.lease_key(chunk.session_id)
         if self._ports.blobs.size(chunk.chunk_id) == chunk.size_bytes:
-            return await self._read(chunk, key)
-        if all(target.holder.device in keepers for target in targets):
-            leaves = await self._fetch_leaves(chunk, targets)
-            if leaves is not None:
-                return LoadedChunk(chunk, None, leaves, key)
-        blob = await self._fetch(chunk)
-        if blob is None:
-            raise StoreDamaged(f"chunk {chunk.index} is missing here, and no peer gives it")
-        leaves = await self._ports.offload.run(compute_chunk_leaves, blob)
-        return await self._check(chunk, cut(blob), leaves, key)
+            frames, leaves = await self._read(chunk)
+        else:
+            if all(target.holder.device in keepers for target in targets):
+                kept = await self._fetch_leaves(chunk, targets)
+                if kept is not None:
+                    return LoadedChunk(chunk, None, kept, key)
+            blob = await self._fetch(chunk)
+            if blob is None:
+                raise StoreDamaged(f"chunk {chunk.index} is missing here, and no peer gives it")
+            frames = cut(blob)
+            leaves = await self._ports.offload.run(compute_chunk_leaves, blob)
+        if await self._ports.offload.run(compute_chunk_id, leaves, chunk.size_bytes) != chunk.chunk_id:
+            raise StoreDamaged(f"chunk {chunk.index} is damaged here")
+        return LoadedChunk(chunk, frames, leaves, key)
 
-    async def _read(self, chunk: OwnChunk, key: SigningKey) -> LoadedChunk:
-        frames: list[bytes] = []
-        leaves: list[bytes] = []
+    async def _read(self, chunk: OwnChunk) -> tuple[list[bytes], list[bytes]]:
+        """Frames and leaf hashes of a chunk that is here, without ever having it in one piece."""
+        frames, leaves = [], []
         for place in range(0, chunk.size_bytes, PIECE_BYTES):
             piece = await self._ports.blobs.read(chunk.chunk_id, place, PIECE_BYTES)
             frames += cut(piece)
             leaves += await self._ports.offload.run(compute_chunk_leaves, piece)
-        return await self._check(chunk, frames, leaves, key)
-
-    async def _check(
-        self, chunk: OwnChunk, frames: Sequence[bytes], leaves: Sequence[bytes], key: SigningKey
-    ) -> LoadedChunk:
-        if await self._ports.offload.run(compute_chunk_id, leaves, chunk.size_bytes) != chunk.chunk_id:
-            raise StoreDamaged(f"chunk {chunk.index} is damaged here")
-        return LoadedChunk(chunk, frames, leaves, key)
+        return frames, leaves
 
     async def _fetch_leaves(self, chunk: OwnChunk, targets: Sequence[Target]) -> list[bytes] | None:
         for target in targets:

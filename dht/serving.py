@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Sequence
 from dht.bandwidth import Pace
 from dht.check_budget import CheckBudget, CheckLimits
 from dht.holding_store import HoldingStore
-from dht.lease import CHUNK_ID_BYTES, MAX_BLOB_BYTES
+from dht.lease import CHUNK_ID_BYTES, HASH_BYTES, MAX_BLOB_BYTES
 from dht.ports import KeepingPorts, PeerIdentity
-from dht.transfer import PIECE_BYTES, check_leaves, count_leaves, cut, is_range
+from dht.transfer import PIECE_BYTES, count_leaves, cut, is_range
 from kernel.chunk_id import LEAF_BYTES, compute_chunk_id, compute_chunk_leaves
 from kernel.errors import InvalidRecord, NotFound, Reason, StoreDamaged
 from kernel.merkle import compute_inclusion_proof, compute_leaf
@@ -118,13 +118,11 @@ class ServedChunks:
         return size_bytes
 
     async def _find_leaves(self, owner: bytes, chunk_id: bytes, size_bytes: int) -> bytes:
-        """Leaf hashes that give the chunk ID: those that were kept, or else those of the bytes."""
+        """Leaf hashes: those that were checked when the chunk was taken, or else those of the bytes."""
         leaves = await self._store.get_leaves(chunk_id)
-        try:
-            await self._ports.offload.run(check_leaves, chunk_id, size_bytes, leaves)
-        except InvalidRecord:
-            return b"".join(await self._hash(owner, chunk_id, size_bytes))
-        return leaves
+        if len(leaves) == count_leaves(size_bytes) * HASH_BYTES:
+            return leaves
+        return b"".join(await self._hash(owner, chunk_id, size_bytes))
 
     async def _hash(self, owner: bytes, chunk_id: bytes, size_bytes: int) -> list[bytes]:
         """Leaf hashes of the bytes of a chunk, which must give its ID. Waits for a turn of the owner's."""

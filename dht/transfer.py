@@ -261,8 +261,7 @@ async def put_chunk(
     frames = cut(blob) if isinstance(blob, bytes) else blob
     if leaves is None:
         leaves = [leaf for frame in frames or () for leaf in compute_chunk_leaves(frame)]
-    if size_bytes is None:
-        size_bytes = sum(map(len, frames or ()))
+    size_bytes = sum(map(len, frames or ())) if size_bytes is None else size_bytes
     async with pace.patience() as patience:
         sender = _Sender(lease, b"".join(leaves), frames, size_bytes, pace, patience)
         responses = peer.put_chunk(sender.requests())
@@ -325,11 +324,9 @@ class _Sender:
     async def requests(self) -> AsyncIterator[chunk_pb2.PutChunkRequest]:
         """What is sent: the opening, then, when the holder has said from where, frames."""
         yield chunk_pb2.PutChunkRequest(open=self._open)
-        first, sent_of_first = divmod(await self._begin, FRAME_BYTES)
-        frames = self._frames or ()
-        for number in range(first, len(frames)):
-            frame = frames[number][sent_of_first:]
-            sent_of_first = 0
+        number, skipped = divmod(await self._begin, FRAME_BYTES)
+        for whole in (self._frames or ())[number:]:
+            frame, skipped = whole[skipped:], 0
             await self._pace.send(len(frame), self._patience)
             self._sent += len(frame)
             yield chunk_pb2.PutChunkRequest(frame=frame)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from dht import transfer
 from dht.bandwidth import Pace
 from dht.lease import MAX_BLOB_BYTES, sign_receipt
 from dht.transfer import (
@@ -322,6 +323,24 @@ async def test_a_holder_that_lies_gives_no_replica(holder: Holder, edit: PutEdit
     peer.faults.edit_put = edit
     with pytest.raises(PeerFault, match=holder.identity.device.hex()):
         await put_chunk(peer, NETWORK, holder.lease(NEW), NEW)
+
+
+async def test_frames_cut_beforehand_go_on_in_the_middle_of_one(holder: Holder) -> None:
+    begin = FRAME_BYTES + 3 * LEAF_BYTES
+    frames: list[bytes] = []
+
+    async def answer(
+        requests: AsyncIterator[chunk_pb2.PutChunkRequest],
+    ) -> AsyncIterator[chunk_pb2.PutChunkResponse]:
+        await anext(requests)
+        yield chunk_pb2.PutChunkResponse(offset=begin)
+        frames.extend([request.frame async for request in requests])
+        yield chunk_pb2.PutChunkResponse(receipt=sign_receipt(holder.key, NETWORK, lease, 1))
+
+    peer, lease = holder.peer(), holder.lease(NEW)
+    peer.put_chunk = answer  # type: ignore[method-assign]
+    await put_chunk(peer, NETWORK, lease, transfer.cut(NEW))
+    assert b"".join(frames) == NEW[begin:]
 
 
 async def test_a_receipt_before_the_bytes_were_sent_is_a_lie(holder: Holder) -> None:
