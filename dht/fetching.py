@@ -67,7 +67,7 @@ class Fetcher:
         """`expects_peers`: some are configured; they may not have been met yet."""
         self._expects_peers = expects_peers
         self._is_alone = False
-        self._meet_until_ns = clock.monotonic_ns() + round(preset.meet_s * 1e9)
+        self._first_ns: int | None = None
         self._records = records
         self._clock = clock
         self._peers = peers
@@ -138,9 +138,15 @@ class Fetcher:
             await self._clock.sleep(MEET_POLL_S)
         self._is_alone = False
 
+    def _is_young(self) -> bool:
+        """True for as long after the first fetch of this process as peers may take to be met."""
+        now_ns = self._clock.monotonic_ns()
+        self._first_ns = now_ns if self._first_ns is None else self._first_ns
+        return now_ns - self._first_ns < self._preset.meet_s * 1e9
+
     async def _meet_more(self, asked: Collection[bytes]) -> bool:
-        """Soon after a start, waits for peers that were not asked; False if there are none."""
-        while self._clock.monotonic_ns() < self._meet_until_ns:
+        """Soon after the first fetch, waits for peers that were not asked; False if there are none."""
+        while self._is_young():
             others = [peer.device for peer in self._peers.known() if peer.device not in asked]
             if any(map(self._peers.find, others)):
                 return True
