@@ -1,7 +1,5 @@
 """Peers that failed are left alone for a while, twice as long each time. Pure."""
 
-from collections.abc import Sequence
-
 
 class Backoffs:
     """Who is left alone, and until when. Times are monotonic nanoseconds."""
@@ -47,7 +45,3 @@ class Backoffs:
             ((until_ns - now_ns) / 1e9 for until_ns in self._until_ns.values() if until_ns > now_ns),
             default=None,
         )
-
-    def get_waiting(self, now_ns: int) -> Sequence[bytes]:
-        """Who is left alone now, sorted."""
-        return sorted(device for device, until_ns in self._until_ns.items() if until_ns > now_ns)

@@ -10,6 +10,7 @@ from dht.lease import HASH_BYTES
 from dht.signed import read_signed
 from kernel.domains import Domain, Network
 from kernel.errors import InvalidRecord, Reason
+from kernel.head_grants import verify_head_grant
 from kernel.signing import PUBLIC_KEY_BYTES, SigningKey
 from lucid.v1 import chunk_pb2, identity_pb2
 
@@ -21,12 +22,6 @@ MAX_HEAD_S = 400 * 24 * 3600
 
 _MAX_SMALL_BYTES = 256
 _MAX_HEAD_BYTES = MAX_SEALED_BYTES + _MAX_SMALL_BYTES
-
-
-def sign_head_grant(locator_key: SigningKey, network: Network, device: bytes) -> identity_pb2.Signed:
-    """The locator's word that a device writes heads under it."""
-    grant = chunk_pb2.HeadGrant(locator=locator_key.public_key, device=device)
-    return locator_key.sign(Domain.HEAD_GRANT, network, grant.SerializeToString(deterministic=True))
 
 
 def sign_head(device_key: SigningKey, network: Network, head: chunk_pb2.Head) -> identity_pb2.Signed:
@@ -55,11 +50,7 @@ def verify_head_entry(
     Raises:
         InvalidRecord: TOO_LARGE, MALFORMED, WRONG_SIGNER, BAD_SIGNATURE or EXPIRED.
     """
-    grant = read_signed(
-        entry.grant, Domain.HEAD_GRANT, network, chunk_pb2.HeadGrant, max_bytes=_MAX_SMALL_BYTES
-    )
-    if grant.locator != entry.grant.public_key or (locator is not None and grant.locator != locator):
-        raise InvalidRecord(Reason.WRONG_SIGNER, "the grant of the head is signed by another locator")
+    grant = verify_head_grant(entry.grant, network, locator=locator)
     head = read_signed(
         entry.head, Domain.HEAD, network, chunk_pb2.Head, max_bytes=_MAX_HEAD_BYTES, signer=grant.device
     )

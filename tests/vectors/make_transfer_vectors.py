@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dht.heads import compute_head_hash, sign_head, sign_head_grant, sign_head_receipt
+from dht.heads import compute_head_hash, sign_head, sign_head_receipt
 from dht.lease import (
     MAX_BLOB_BYTES,
     MAX_LEASE_S,
@@ -21,6 +21,7 @@ from dht.lease import (
 from dht.transfer import FRAME_BYTES
 from kernel.chunk_id import LEAF_BYTES, compute_chunk_id, compute_chunk_leaves
 from kernel.domains import NETWORKS, Domain
+from kernel.head_grants import sign_head_grant
 from kernel.signing import SigningKey
 from lucid.v1 import chunk_pb2
 from lucid.v1.identity_pb2 import Signed

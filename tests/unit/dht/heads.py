@@ -1,6 +1,7 @@
 """Heads for tests."""
 
-from dht.heads import sign_head, sign_head_grant
+from dht.heads import sign_head
+from kernel.head_grants import sign_head_grant
 from kernel.signing import SigningKey
 from lucid.v1 import chunk_pb2
 from tests.unit.dht.holder import DAY_S, NETWORK, make_key

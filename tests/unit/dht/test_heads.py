@@ -5,15 +5,10 @@ import asyncio
 import pytest
 
 from dht.head_keeper import MAX_DEVICES, MAX_RESPONSE_BYTES, HeadKeeper
-from dht.heads import (
-    MAX_HEAD_S,
-    MAX_SEALED_BYTES,
-    sign_head_grant,
-    verify_head_entry,
-    verify_head_receipt,
-)
+from dht.heads import MAX_HEAD_S, MAX_SEALED_BYTES, verify_head_entry, verify_head_receipt
 from kernel.domains import Domain
 from kernel.errors import Conflict, InvalidRecord, Reason, StoreFull
+from kernel.head_grants import sign_head_grant
 from lucid.v1 import chunk_pb2
 from tests.unit.dht.heads import LOCATOR, make_entry
 from tests.unit.dht.holder import DAY_S, NETWORK, Holder, make_identity, make_key
