@@ -1,6 +1,7 @@
 """Heads that this node keeps for others: the newest one of each device. Rules: docs/spec/12-head.md."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 from dht import tables
 from dht.head_store import HeadStore, decode_head
@@ -67,7 +68,7 @@ class HeadKeeper:
         Raises:
             InvalidRecord: head or grant break a rule; or NOT_CONSISTENT: the device has signed another head
                 under the same sequence.
-            Conflict: a newer head of the device is known, or there are too many devices.
+            Conflict: a newer head of the device is known, or younger ones of as many devices as are kept.
             StoreFull: quota or disk.
         """
         entry = request.entry
@@ -106,9 +107,7 @@ class HeadKeeper:
         async with self._locks.hold(locator):
             rows = self._store.scan(locator)
             over = {key: kept for key, kept in rows.items() if decode_head(kept).expires_s <= now_s}
-            await self._store.delete(over)
-            for kept in over.values():
-                self._count(kept, -1)
+            await self._delete(over)
 
     async def _keep(
         self, owner: bytes, entry: chunk_pb2.HeadEntry, head: chunk_pb2.Head
@@ -119,8 +118,7 @@ class HeadKeeper:
             before = rows.get(key)
             if before is not None and not _replaces(entry, head, before):
                 return before
-            if before is None and len(rows) >= MAX_DEVICES:
-                raise Conflict(f"{MAX_DEVICES} devices have heads under this locator already")
+            crowded_out = _choose_crowded_out(rows, head) if before is None else {}
             kept = chunk_pb2.KeptHead(entry=entry, owner=owner, stored_ns=self._now_ns())
             freed = before.ByteSize() if before is not None and before.owner == owner else 0
             if self._used[owner] - freed + kept.ByteSize() > self._owner_bytes:
@@ -134,7 +132,14 @@ class HeadKeeper:
             except BaseException:
                 self._replace(kept, before)
                 raise
+            await self._delete(crowded_out)
             return kept
+
+    async def _delete(self, rows: Mapping[bytes, chunk_pb2.KeptHead]) -> None:
+        if rows:
+            await self._store.delete(rows)
+        for kept in rows.values():
+            self._count(kept, -1)
 
     def _replace(self, before: chunk_pb2.KeptHead | None, after: chunk_pb2.KeptHead | None) -> None:
         self._count(before, -1)
@@ -149,6 +154,21 @@ class HeadKeeper:
 
     def _now_ns(self) -> int:
         return self._clock.wall_ns()
+
+
+def _choose_crowded_out(
+    rows: Mapping[bytes, chunk_pb2.KeptHead], head: chunk_pb2.Head
+) -> dict[bytes, chunk_pb2.KeptHead]:
+    """What makes way for the head of one more device: the oldest. Each restore makes a device.
+
+    Raises:
+        Conflict: the head itself is the oldest, such as one that somebody kept and brings again.
+    """
+    by_age = sorted(rows, key=lambda key: (decode_head(rows[key]).time_s, key))
+    over = by_age[: max(len(rows) + 1 - MAX_DEVICES, 0)]
+    if any(decode_head(rows[key]).time_s >= head.time_s for key in over):
+        raise Conflict(f"{MAX_DEVICES} devices have younger heads under this locator")
+    return {key: rows[key] for key in over}
 
 
 def _replaces(entry: chunk_pb2.HeadEntry, head: chunk_pb2.Head, before: chunk_pb2.KeptHead) -> bool:

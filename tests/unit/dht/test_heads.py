@@ -125,6 +125,20 @@ def test_a_receipt_is_for_one_head_by_one_keeper() -> None:
             verify_head_receipt(receipt, NETWORK, signed, key)
 
 
+async def test_one_device_more_takes_the_place_of_the_oldest(holder: Holder) -> None:
+    entries = [
+        make_entry(holder.now_s + number, device=make_key(f"device {number}"))
+        for number in range(MAX_DEVICES + 1)
+    ]
+    for entry in entries:
+        await put(holder, entry)
+    assert {entry.head.payload for entry in await get(holder)} == {one.head.payload for one in entries[1:]}
+    with pytest.raises(Conflict):  # somebody brings the oldest again
+        await put(holder, entries[0])
+    await holder.boot()
+    assert {entry.head.payload for entry in await get(holder)} == {one.head.payload for one in entries[1:]}
+
+
 async def test_devices_and_bytes_are_bounded(holder: Holder) -> None:
     for number in range(MAX_DEVICES):
         device = make_key(f"device {number}")
