@@ -1,5 +1,6 @@
 """An owner's machine is lost: from 24 words and an empty disk all comes back; one session is shared."""
 
+import contextlib
 import json
 import random
 from collections.abc import Callable, Iterator
@@ -15,18 +16,14 @@ LISTEN = ("--listen", "/ip4/127.0.0.1/tcp/0")
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Callable[[str], Place]]:
     """Makes homes; their daemons end with the test."""
-    makers = []
+    with contextlib.ExitStack() as stack:
 
-    def build(name: str) -> Place:
-        root = tmp_path / name
-        root.mkdir()
-        makers.append(make_place(root))
-        return next(makers[-1])
+        def build(name: str) -> Place:
+            root = tmp_path / name
+            root.mkdir()
+            return stack.enter_context(contextlib.contextmanager(make_place)(root))
 
-    yield build
-    for maker in makers:
-        for _ in maker:
-            pytest.fail("a home is made once")
+        yield build
 
 
 def listen_address(place: Place, *arguments: str) -> str:
