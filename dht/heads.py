@@ -7,11 +7,10 @@ that write heads under it; each device signs its own, with a sequence that grows
 from blake3 import blake3
 
 from dht.lease import HASH_BYTES
-from dht.signed import read_signed
 from kernel.domains import Domain, Network
 from kernel.errors import InvalidRecord, Reason
 from kernel.head_grants import verify_head_grant
-from kernel.signing import PUBLIC_KEY_BYTES, SigningKey
+from kernel.signing import PUBLIC_KEY_BYTES, SigningKey, read_signed
 from lucid.v1 import chunk_pb2, identity_pb2
 
 MAX_SEALED_BYTES = 64 << 10

@@ -7,11 +7,10 @@ that one key signed for a chunk and a holder, the one with the highest sequence 
 
 from blake3 import blake3
 
-from dht.signed import read_signed
 from kernel.domains import Domain, Label, Network
 from kernel.errors import InvalidRecord, Reason
 from kernel.kdf import derive
-from kernel.signing import PUBLIC_KEY_BYTES, SigningKey
+from kernel.signing import PUBLIC_KEY_BYTES, SigningKey, read_signed
 from lucid.v1 import chunk_pb2, identity_pb2
 
 CHUNK_ID_BYTES = 32

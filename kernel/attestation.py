@@ -3,13 +3,11 @@
 Format: docs/spec/13-witness.md.
 """
 
-from google.protobuf.message import DecodeError
-
 from kernel.checkpoint import SESSION_ID_BYTES, compute_checkpoint_hash
 from kernel.domains import Domain, Network
 from kernel.errors import InvalidRecord, Reason
 from kernel.merkle import HASH_BYTES
-from kernel.signing import SigningKey, verify_signed
+from kernel.signing import SigningKey, read_signed
 from lucid.v1 import identity_pb2, witness_pb2
 
 MAX_ATTESTATION_BYTES = 256
@@ -54,13 +52,14 @@ def verify_attestation(
     Raises:
         InvalidRecord: it is not.
     """
-    if len(signed.payload) > MAX_ATTESTATION_BYTES:
-        raise InvalidRecord(Reason.TOO_LARGE, f"an attestation of {len(signed.payload)} bytes")
-    payload = verify_signed(signed, Domain.ATTESTATION, network, signer=witness)
-    try:
-        attestation = witness_pb2.Attestation.FromString(payload)
-    except DecodeError as error:
-        raise InvalidRecord(Reason.MALFORMED, "the attestation cannot be decoded") from error
+    attestation = read_signed(
+        signed,
+        Domain.ATTESTATION,
+        network,
+        witness_pb2.Attestation,
+        max_bytes=MAX_ATTESTATION_BYTES,
+        signer=witness,
+    )
     if len(attestation.session_id) != SESSION_ID_BYTES or len(attestation.checkpoint_hash) != HASH_BYTES:
         raise InvalidRecord(Reason.MALFORMED, "a field of the attestation has an impossible length")
     if attestation.session_id != session_id:

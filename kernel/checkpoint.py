@@ -4,12 +4,11 @@ Making and chaining them is the business of the session room; witnesses and audi
 """
 
 from blake3 import blake3
-from google.protobuf.message import DecodeError
 
 from kernel.domains import Domain, Network
 from kernel.errors import InvalidRecord, Reason
 from kernel.merkle import HASH_BYTES
-from kernel.signing import verify_signed
+from kernel.signing import read_signed
 from lucid.v1 import identity_pb2, session_pb2
 
 SESSION_ID_BYTES = 16
@@ -39,13 +38,14 @@ def decode_checkpoint(
     Raises:
         InvalidRecord: it is not one that `device` signed for this session.
     """
-    if len(signed.payload) > MAX_CHECKPOINT_BYTES:
-        raise InvalidRecord(Reason.TOO_LARGE, f"a checkpoint of {len(signed.payload)} bytes")
-    payload = verify_signed(signed, Domain.CHECKPOINT, network, signer=device)
-    try:
-        checkpoint = session_pb2.Checkpoint.FromString(payload)
-    except DecodeError as error:
-        raise InvalidRecord(Reason.MALFORMED, "the checkpoint cannot be decoded") from error
+    checkpoint = read_signed(
+        signed,
+        Domain.CHECKPOINT,
+        network,
+        session_pb2.Checkpoint,
+        max_bytes=MAX_CHECKPOINT_BYTES,
+        signer=device,
+    )
     if session_id is not None and checkpoint.session_id != session_id:
         raise InvalidRecord(Reason.WRONG_SESSION, "the checkpoint belongs to another session")
     if len(checkpoint.session_id) != SESSION_ID_BYTES:

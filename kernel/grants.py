@@ -6,11 +6,9 @@ knows several keeps the highest. A list is bounded, names each device once and g
 
 from collections.abc import Sequence
 
-from google.protobuf.message import DecodeError
-
 from kernel.domains import Domain, Network
 from kernel.errors import InvalidRecord, Reason
-from kernel.signing import PUBLIC_KEY_BYTES, SigningKey, verify_signed
+from kernel.signing import PUBLIC_KEY_BYTES, SigningKey, read_signed
 from lucid.v1 import identity_pb2
 
 MAX_GRANTS = 256
@@ -65,16 +63,12 @@ def verify_grant_list(
     Raises:
         InvalidRecord: it does not.
     """
-    if len(signed.payload) > MAX_LIST_BYTES:
-        raise InvalidRecord(Reason.TOO_LARGE, f"a grant list of {len(signed.payload)} bytes")
-    payload = verify_signed(signed, Domain.GRANT_LIST, network, signer=owner)
-    try:
-        grant_list = identity_pb2.GrantList.FromString(payload)
-    except DecodeError as error:
-        raise InvalidRecord(Reason.MALFORMED, "the grant list cannot be decoded") from error
+    grant_list = read_signed(
+        signed, Domain.GRANT_LIST, network, identity_pb2.GrantList, max_bytes=MAX_LIST_BYTES, signer=owner
+    )
     if grant_list.owner != signed.public_key:
         raise InvalidRecord(Reason.WRONG_SIGNER, "the grant list is signed by another than its owner")
-    _check_grant_list(grant_list, len(payload))
+    _check_grant_list(grant_list, len(signed.payload))
     return grant_list
 
 

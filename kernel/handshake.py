@@ -8,12 +8,10 @@ the server does not listen. A proof holds for one pair of nonces, so none is goo
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from google.protobuf.message import DecodeError
-
 from kernel.domains import Domain, Network
 from kernel.errors import Conflict, InvalidRecord, Reason
 from kernel.multiaddr import MAX_TEXT
-from kernel.signing import PUBLIC_KEY_BYTES, SigningKey, verify_signed
+from kernel.signing import PUBLIC_KEY_BYTES, SigningKey, read_signed
 from lucid.v1 import identity_pb2, node_pb2
 from lucid.v1.node_pb2 import HANDSHAKE_ROLE_CLIENT, HANDSHAKE_ROLE_SERVER
 
@@ -93,13 +91,7 @@ def open_proof(signed: identity_pb2.Signed, network: Network) -> node_pb2.Handsh
     Raises:
         InvalidRecord: it did not.
     """
-    if len(signed.payload) > MAX_PROOF_BYTES:
-        raise InvalidRecord(Reason.TOO_LARGE, f"a handshake proof of {len(signed.payload)} bytes")
-    payload = verify_signed(signed, Domain.HANDSHAKE, network)
-    try:
-        proof = node_pb2.HandshakeProof.FromString(payload)
-    except DecodeError as error:
-        raise InvalidRecord(Reason.MALFORMED, "the handshake proof cannot be decoded") from error
+    proof = read_signed(signed, Domain.HANDSHAKE, network, node_pb2.HandshakeProof, max_bytes=MAX_PROOF_BYTES)
     if len(proof.client) != PUBLIC_KEY_BYTES or len(proof.server) != PUBLIC_KEY_BYTES:
         raise InvalidRecord(Reason.MALFORMED, "a key in the handshake proof has an impossible length")
     if len(proof.dialled) > MAX_TEXT:

@@ -4,11 +4,9 @@ The owner's head locator signs one for each device, when the owner root is there
 at `restore`. Who knows the locator knows by them which devices are, and were, the owner's.
 """
 
-from google.protobuf.message import DecodeError
-
 from kernel.domains import Domain, Network
 from kernel.errors import InvalidRecord, Reason
-from kernel.signing import PUBLIC_KEY_BYTES, SigningKey, verify_signed
+from kernel.signing import PUBLIC_KEY_BYTES, SigningKey, read_signed
 from lucid.v1 import chunk_pb2, identity_pb2
 
 MAX_GRANT_BYTES = 128
@@ -38,13 +36,9 @@ def verify_head_grant(
     Raises:
         InvalidRecord: it does not hold.
     """
-    if len(signed.payload) > MAX_GRANT_BYTES:
-        raise InvalidRecord(Reason.TOO_LARGE, f"a head grant of {len(signed.payload)} bytes")
-    payload = verify_signed(signed, Domain.HEAD_GRANT, network, signer=locator)
-    try:
-        grant = chunk_pb2.HeadGrant.FromString(payload)
-    except DecodeError as error:
-        raise InvalidRecord(Reason.MALFORMED, "the head grant cannot be decoded") from error
+    grant = read_signed(
+        signed, Domain.HEAD_GRANT, network, chunk_pb2.HeadGrant, max_bytes=MAX_GRANT_BYTES, signer=locator
+    )
     if grant.locator != signed.public_key:
         raise InvalidRecord(Reason.WRONG_SIGNER, "the head grant is signed by another than its locator")
     if len(grant.device) != PUBLIC_KEY_BYTES:

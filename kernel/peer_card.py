@@ -7,13 +7,11 @@ knows the owner, and that the owner lets the node record or work.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from google.protobuf.message import DecodeError
-
 from kernel.domains import Domain, Network
 from kernel.errors import InvalidRecord, Reason
 from kernel.grants import MAX_LIST_BYTES, is_granted, verify_grant_list
 from kernel.sealing import X25519_BYTES
-from kernel.signing import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, SigningKey, verify_signed
+from kernel.signing import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, SigningKey, read_signed
 from lucid.v1 import identity_pb2, node_pb2
 from lucid.v1.identity_pb2 import ROLE_RECORD, ROLE_WORK
 
@@ -78,13 +76,7 @@ def verify_peer_card(signed: identity_pb2.Signed, network: Network, *, now_s: in
     Raises:
         InvalidRecord: it does not.
     """
-    if len(signed.payload) > MAX_CARD_BYTES:
-        raise InvalidRecord(Reason.TOO_LARGE, f"a peer card of {len(signed.payload)} bytes")
-    payload = verify_signed(signed, Domain.PEER_CARD, network)
-    try:
-        card = node_pb2.PeerCard.FromString(payload)
-    except DecodeError as error:
-        raise InvalidRecord(Reason.MALFORMED, "the peer card cannot be decoded") from error
+    card = read_signed(signed, Domain.PEER_CARD, network, node_pb2.PeerCard, max_bytes=MAX_CARD_BYTES)
     if card.device != signed.public_key:
         raise InvalidRecord(Reason.WRONG_SIGNER, "the peer card is signed by another than its node")
     _check_fields(card)
