@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from blake3 import blake3
 
 from dht import tables
-from dht.placement import compute_node_place
-from dht.ports import Checkpoints, Peer, PeerIdentity, Peers
+from dht.placement import sort_by_distance
+from dht.ports import Checkpoints, Peer, PeerIdentity, Peers, list_connected
 from dht.preset import WitnessPreset
 from dht.witness_call import Newest, Seen, get_seen, request_attestation
 from kernel.checkpoint import compute_checkpoint_hash
@@ -38,12 +38,7 @@ def compute_witness_place(session_id: bytes) -> bytes:
 
 def choose_witnesses(peers: Iterable[PeerIdentity], session_id: bytes, count: int) -> list[PeerIdentity]:
     """The `count` peers that witness a session, the nearest first."""
-    target = int.from_bytes(compute_witness_place(session_id), "big")
-
-    def distance(peer: PeerIdentity) -> int:
-        return int.from_bytes(compute_node_place(peer.device), "big") ^ target
-
-    return sorted(peers, key=distance)[:count]
+    return sort_by_distance(peers, compute_witness_place(session_id))[:count]
 
 
 class Attester:
@@ -300,7 +295,7 @@ class Attester:
             await self._records.commit(gone)
 
     def _list_reachable(self) -> list[bytes]:
-        return [one.device for one in self._peers.known() if self._peers.find(one.device) is not None]
+        return [peer.identity.device for peer in list_connected(self._peers)]
 
 
 def _first(errors: BaseExceptionGroup[LucidError]) -> LucidError:

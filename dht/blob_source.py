@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from dht.ports import Peers
+from dht.ports import Peers, list_connected
 from dht.transfer import PartialChunk, get_chunk
 from kernel.chunk_id import compute_blob_id
 from kernel.errors import LucidError, NotFound, PeerFault, Unavailable
@@ -32,10 +32,7 @@ class BlobSource:
             except NotFound:
                 pass
         partial = PartialChunk()
-        for known in self._peers.known():
-            peer = self._peers.find(known.device)
-            if peer is None:
-                continue
+        for peer in list_connected(self._peers):
             try:
                 return await get_chunk(peer, chunk_id, max_bytes=size_bytes, partial=partial)
             except PeerFault as error:

@@ -7,7 +7,7 @@ says that it holds a chunk gets a lease without the bytes, and must answer that 
 import asyncio
 from collections.abc import Collection, Sequence
 
-from dht.ports import OwnChunk, Peer, Peers
+from dht.ports import OwnChunk, Peer, Peers, list_connected
 from kernel.errors import LucidError
 from lucid.v1 import chunk_pb2
 
@@ -30,10 +30,8 @@ class HolderSearch:
         """Asks all connected peers; silence counts as a no."""
         found: dict[bytes, set[bytes]] = {chunk.chunk_id: set() for chunk in chunks}
         async with asyncio.TaskGroup() as tasks:
-            for known in self._peers.known():
-                peer = self._peers.find(known.device)
-                if peer is not None:
-                    tasks.create_task(_ask(peer, chunks, found))
+            for peer in list_connected(self._peers):
+                tasks.create_task(_ask(peer, chunks, found))
         self._found[group] = found
 
     def forget_all(self) -> None:

@@ -15,6 +15,7 @@ from dht.bandwidth import Pace
 from dht.lease import sign_lease, sign_release
 from dht.objects import count_parts, derive_object_lease_key, seal_object
 from dht.ports import Peer, Peers
+from dht.preset import REPLICAS
 from dht.transfer import put_chunk
 from kernel import aead
 from kernel.domains import Network
@@ -24,7 +25,6 @@ from kernel.ports import Blobs, Clock, Entropy
 from lucid.v1 import chunk_pb2, head_pb2
 
 LEASE_S = 60 * 86_400
-REPLICAS = 3
 PATIENCE_S = 15.0
 
 

@@ -31,7 +31,12 @@ def rank_peers(
     peers: Iterable[PeerIdentity], session_id: bytes, group: int, replica: int
 ) -> list[PeerIdentity]:
     """`peers` in the order in which they are asked to hold a replica, the nearest first."""
-    target = int.from_bytes(compute_replica_place(session_id, group, replica), "big")
+    return sort_by_distance(peers, compute_replica_place(session_id, group, replica))
+
+
+def sort_by_distance(peers: Iterable[PeerIdentity], place: bytes) -> list[PeerIdentity]:
+    """`peers` by their distance to a place of 32 bytes, the nearest first."""
+    target = int.from_bytes(place, "big")
     return sorted(peers, key=lambda peer: int.from_bytes(compute_node_place(peer.device), "big") ^ target)
 
 

@@ -105,7 +105,7 @@ class Peer(Protocol):
 
 
 class Peers(Protocol):
-    """The peers of this node."""
+    """The peers of this node; `list_connected` gives those that can be called now."""
 
     def known(self) -> Sequence[PeerIdentity]:
         """All peers whose identity is known, reachable or not, sorted by device. Never this node itself."""
@@ -118,6 +118,11 @@ class Peers(Protocol):
     async def wait_changed(self) -> None:
         """Returns when a peer has come or gone since the last call of this caller, or at once if one has."""
         ...
+
+
+def list_connected(peers: Peers) -> list[Peer]:
+    """All known peers that are connected now, sorted by device."""
+    return [peer for known in peers.known() if (peer := peers.find(known.device)) is not None]
 
 
 class Sessions(Protocol):

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 DAY_S = 86_400.0
 
+REPLICAS = 3
+"""Copies of each chunk, and of each part of an object, on nodes of others (genesis)."""
+
 
 @dataclass(frozen=True, slots=True)
 class SpreadPreset:
@@ -27,7 +30,7 @@ class SpreadPreset:
         grace_s: the replicas of a peer that was not seen for so long are made again elsewhere (operational).
     """
 
-    replicas: int = 3
+    replicas: int = REPLICAS
     group_chunks: int = 64
     lease_s: float = 30 * DAY_S
     chunks_in_flight: int = 4

@@ -23,8 +23,9 @@ from dht import tables
 from dht.fact_copies import cut_stretches, encode_facts
 from dht.head_content import seal_content
 from dht.heads import sign_head, verify_head_receipt
-from dht.object_store import REPLICAS, MadeObject, ObjectStore, decode_stored, rank
-from dht.ports import Peer, Peers, Sessions
+from dht.object_store import MadeObject, ObjectStore, decode_stored, rank
+from dht.ports import Peer, Peers, Sessions, list_connected
+from dht.preset import REPLICAS
 from dht.transfer import blaming
 from kernel.domains import Network
 from kernel.errors import LucidError, NotFound
@@ -244,11 +245,12 @@ class HeadPublisher:
         Returns:
             False while peers may still come.
         """
-        connected = [self._peers.find(peer.device) is not None for peer in self._peers.known()]
+        connected = list_connected(self._peers)
         now_ns = self._clock.monotonic_ns()
         self._looked_ns = now_ns if self._looked_ns is None else self._looked_ns
         waited = now_ns - self._looked_ns >= MEET_S * 1e9
-        if self._find_newer is None or not any(connected) or not (waited or all(connected)):
+        are_all = len(connected) == len(self._peers.known())
+        if self._find_newer is None or not connected or not (waited or are_all):
             return False
         self._newest = await self._find_newer(_get_sequence(self._load_head()))
         self._is_newest = True
@@ -357,9 +359,8 @@ class HeadPublisher:
 
     def _choose_keepers(self) -> Sequence[Peer]:
         """Always the same ones first: so old heads are replaced where they are."""
-        ranked = sorted(self._peers.known(), key=lambda peer: rank(self._keys.locator, peer.device))
-        connected = [peer for identity in ranked if (peer := self._peers.find(identity.device)) is not None]
-        return connected[:KEEPERS]
+        connected = list_connected(self._peers)
+        return sorted(connected, key=lambda peer: rank(self._keys.locator, peer.identity.device))[:KEEPERS]
 
 
 def _count_facts(row: head_pb2.PublishedSession) -> int:

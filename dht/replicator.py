@@ -24,7 +24,7 @@ from dht.holder_search import Group, HolderSearch
 from dht.placement import rank_peers
 from dht.placing import FetchOwn, LoadedChunk, Placer
 from dht.plan import ChunkPlan, Situation, Target, Use, plan_chunk
-from dht.ports import OwnChunk, PeerIdentity, SpreadPorts
+from dht.ports import OwnChunk, PeerIdentity, SpreadPorts, list_connected
 from dht.preset import SpreadPreset
 from dht.releasing import Releaser
 from dht.replica_count import ReplicaCount, count_replicas
@@ -202,9 +202,8 @@ class Replicator:
 
     def _note_seen(self) -> list[bytes]:
         """Notes, and returns, who is connected."""
-        now_ns, peers = self._ports.clock.monotonic_ns(), self._ports.peers
-        connected = [peer.device for peer in peers.known() if peers.find(peer.device) is not None]
-        self._seen_ns |= dict.fromkeys(connected, now_ns)
+        connected = [peer.identity.device for peer in list_connected(self._ports.peers)]
+        self._seen_ns |= dict.fromkeys(connected, self._ports.clock.monotonic_ns())
         return connected
 
     async def _watch_leases(self) -> None:
@@ -246,9 +245,7 @@ class Replicator:
         """Looks at all chunks that were not looked at since something changed, sessions in turns."""
         while True:
             self._take_changes()
-            if not self._has_ready():
-                return
-            if not self._due:
+            if not self._due or not self._has_ready():
                 return
             for session_id in sorted(self._due):
                 progress = self._progress.get(session_id)

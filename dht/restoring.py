@@ -21,7 +21,7 @@ from dht.head_content import open_content
 from dht.heads import verify_head_entry
 from dht.object_store import LEASE_S
 from dht.objects import check_reference, open_object
-from dht.ports import FetchBlob, Peer, Peers, Sessions
+from dht.ports import FetchBlob, Peer, Peers, Sessions, list_connected
 from dht.transfer import describe
 from kernel.domains import Network
 from kernel.errors import Conflict, InvalidRecord, LucidError, Reason, StoreError, Unavailable
@@ -152,9 +152,7 @@ class Restorer:
 
     async def _find_heads(self, progress: Restored) -> list[_Found]:
         """The newest head of each device, by device."""
-        connected = [
-            peer for known in self._peers.known() if (peer := self._peers.find(known.device)) is not None
-        ]
+        connected = list_connected(self._peers)
         answers = await asyncio.gather(*(self._ask(peer, progress) for peer in connected))
         newest: dict[bytes, _Found] = {}
         for found in (one for answer in answers for one in answer):

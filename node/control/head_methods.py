@@ -12,8 +12,8 @@ from kernel.errors import Unavailable
 from kernel.peer_id import encode_peer_id
 from lucid.v1 import control_pb2
 from node.compose import Node
+from node.control.progress import wait_a_moment
 
-PROGRESS_EVERY_S = 0.2
 CONNECT_TIMEOUT_S = 15.0
 
 Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
@@ -46,9 +46,7 @@ class HeadMethods:
         restoring = asyncio.ensure_future(self._restore(progress))
         try:
             while not restoring.done():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(PROGRESS_EVERY_S):
-                        await asyncio.shield(restoring)
+                await wait_a_moment(restoring)
                 yield describe_restored(progress, final=False)
             restoring.result()
             yield describe_restored(progress, final=True)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import TypeAlias
 
 import grpc
@@ -11,8 +10,8 @@ from dht.auditing import AuditOutcome
 from kernel.errors import UsageError
 from lucid.v1 import control_pb2, data_pb2
 from node.compose import Node
+from node.control.progress import wait_a_moment
 
-PROGRESS_EVERY_S = 0.2
 MAX_WAIT_S = 7 * 86_400
 MAX_FINDINGS = 1000
 
@@ -67,9 +66,7 @@ class ReplicaMethods:
         auditing = asyncio.ensure_future(auditor.audit(session_id, request.percent, on_progress))
         try:
             while not auditing.done():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(PROGRESS_EVERY_S):
-                        await asyncio.shield(auditing)
+                await wait_a_moment(auditing)
                 yield control_pb2.AuditSessionResponse(progress=progress)
             yield control_pb2.AuditSessionResponse(result=describe_audit(session_id, auditing.result()))
         finally:

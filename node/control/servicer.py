@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import TypeAlias
 
 import grpc
@@ -12,9 +11,8 @@ from lucid.v1 import control_pb2, control_pb2_grpc, data_pb2
 from node.compose import Node
 from node.control.head_methods import HeadMethods
 from node.control.peer_methods import PeerMethods
+from node.control.progress import wait_a_moment
 from node.control.replica_methods import ReplicaMethods
-
-PROGRESS_EVERY_S = 0.2
 
 Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
 
@@ -65,9 +63,7 @@ class ControlServicer(HeadMethods, ReplicaMethods, PeerMethods, control_pb2_grpc
         verifying = asyncio.ensure_future(self._manager.verify(session_id, on_progress))
         try:
             while not verifying.done():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(PROGRESS_EVERY_S):
-                        await asyncio.shield(verifying)
+                await wait_a_moment(verifying)
                 yield control_pb2.VerifySessionResponse(progress=progress)
             yield control_pb2.VerifySessionResponse(result=verifying.result())
         finally:
