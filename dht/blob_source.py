@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from dht.bandwidth import Pace
 from dht.ports import Peers, list_connected
 from dht.transfer import PartialChunk, get_chunk
 from kernel.chunk_id import compute_blob_id
@@ -12,10 +13,11 @@ from kernel.ports import Blobs
 class BlobSource:
     """Fetches blobs; nothing that it fetches is kept."""
 
-    def __init__(self, blobs: Blobs, peers: Peers, on_fault: Callable[[PeerFault], None]) -> None:
-        """`on_fault` is told of peers that sent what is wrong."""
+    def __init__(self, blobs: Blobs, peers: Peers, pace: Pace, on_fault: Callable[[PeerFault], None]) -> None:
+        """`pace`: limits on speed and silence; `on_fault` is told of peers that sent what is wrong."""
         self._blobs = blobs
         self._peers = peers
+        self._pace = pace
         self._on_fault = on_fault
 
     async def fetch(self, chunk_id: bytes, size_bytes: int) -> bytes:
@@ -34,7 +36,7 @@ class BlobSource:
         partial = PartialChunk()
         for peer in list_connected(self._peers):
             try:
-                return await get_chunk(peer, chunk_id, max_bytes=size_bytes, partial=partial)
+                return await get_chunk(peer, chunk_id, max_bytes=size_bytes, partial=partial, pace=self._pace)
             except PeerFault as error:
                 self._on_fault(error)
             except LucidError:

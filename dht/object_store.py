@@ -6,7 +6,7 @@ peer give, to as many owners as there are; what is there is renewed when half of
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from blake3 import blake3
 from google.protobuf.message import DecodeError
@@ -39,13 +39,16 @@ class MadeObject:
 class ObjectStore:
     """Makes, spreads and releases objects. One round of spreading at a time."""
 
-    def __init__(self, network: Network, blobs: Blobs, clock: Clock, entropy: Entropy, peers: Peers) -> None:
+    def __init__(
+        self, network: Network, blobs: Blobs, clock: Clock, entropy: Entropy, peers: Peers, pace: Pace
+    ) -> None:
+        """`pace`: limits on speed; a silent peer is given up sooner than with chunks."""
         self._network = network
         self._blobs = blobs
         self._clock = clock
         self._entropy = entropy
         self._peers = peers
-        self._pace = Pace(clock, patience_s=PATIENCE_S)
+        self._pace = replace(pace, patience_s=PATIENCE_S)
         self._failed: set[bytes] = set()
 
     def begin_round(self) -> None:

@@ -96,7 +96,9 @@ class Node:
         session_preset = SessionPreset(max_recordings=config.max_recordings)
         self.manager = SessionManager(session_ports, keys, session_preset)
         self.prover = Prover(session_ports, keys)
-        self.heads = OwnerHeads(session_ports, keys, peering.keys, self.manager, peering.book, log)
+        self.heads = OwnerHeads(
+            session_ports, keys, peering.keys, self.manager, peering.book, self.hosting.pace, log
+        )
         if self.heads.publisher is not None:
             self.heads.publisher.on_kept = self.spreading.replicator.on_heads
             self.spreading.recordings.count_keepers = self.heads.publisher.count_keepers

@@ -4,6 +4,7 @@ A node whose keystore is older than heads has no head grant: it shares, and take
 publishes and restores nothing.
 """
 
+from dht.bandwidth import Pace
 from dht.blob_source import BlobSource
 from dht.devices import OwnersDevices
 from dht.object_store import ObjectStore
@@ -37,6 +38,7 @@ class OwnerHeads:
         peer_keys: PeerKeys,
         manager: SessionManager,
         peers: Peers,
+        pace: Pace,
         log: Logger,
     ) -> None:
         self._log = log
@@ -48,11 +50,11 @@ class OwnerHeads:
         self._devices: OwnersDevices | None = None
         network, grant = keys.network, peer_keys.head_grant
         copies = SessionCopies(ports, keys, manager, keys.others.add)
-        source = BlobSource(ports.blobs, peers, self._on_fault)
+        source = BlobSource(ports.blobs, peers, pace, self._on_fault)
         if grant is not None:
             locator = grant.public_key
             self._devices = OwnersDevices(network, locator, ports.records, ports.journal, copies.trust)
-            objects = ObjectStore(network, ports.blobs, ports.clock, ports.entropy, peers)
+            objects = ObjectStore(network, ports.blobs, ports.clock, ports.entropy, peers, pace)
             head_keys = HeadKeys(network, keys.device, grant, keys.reader)
             self.publisher = HeadPublisher(
                 head_keys, ports.records, ports.clock, ports.entropy, objects, peers, copies, self.catch_up

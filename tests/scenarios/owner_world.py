@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 
+from dht.bandwidth import Pace
 from dht.ports import PeerIdentity
 from dht.restoring import Restored
 from dht.tables import TABLES as DHT_TABLES
@@ -49,13 +50,16 @@ class OwnerWorld(World):
         self.identity = PeerIdentity(name, self.owner_keys.identity.public_key, box)
         self.keys = RecorderKeys(DEV, device_keys.identity, self.identity.owner, reader, reading, {name})
         self.peers = MemoryPeers([])
+        self.pace = Pace(self.clock)
         self.heads: OwnerHeads
 
     async def boot(self) -> SessionManager:
         self.keys.others.clear()
         await super().boot()
         log = make_logger("debug", "json", io.StringIO())
-        self.heads = OwnerHeads(self.ports, self.keys, self.peer_keys, self.manager, self.peers, log)
+        self.heads = OwnerHeads(
+            self.ports, self.keys, self.peer_keys, self.manager, self.peers, self.pace, log
+        )
         assert await self.heads.start() == []
         return self.manager
 

@@ -1,10 +1,12 @@
 """Heads are published, kept, rolled back by liars; sessions come back from them onto an empty disk."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
 from dht import tables as dht_tables
+from dht.bandwidth import Pace, Throttle
 from dht.publishing import KEEPERS
 from kernel.errors import Conflict, LucidError, Unavailable
 from lucid.v1 import chunk_pb2, session_pb2
@@ -393,6 +395,55 @@ async def test_restoring_killed_at_every_step(power: bool) -> None:
         for session_id in sessions:
             assert (await new.verify(session_id)).valid, operation
         assert not [name for name in new.ports.journal.streams() if name.endswith("adopting")]
+
+
+class Meter(Throttle):
+    """Counts what passes and stops nothing."""
+
+    passed_bytes = 0
+    is_limited = True
+
+    async def wait(self, size_bytes: int) -> None:
+        self.passed_bytes += size_bytes
+
+
+async def test_heads_and_what_they_lead_to_count_against_the_limits_on_speed() -> None:
+    holders = await make_holders()
+    old = OwnerWorld()
+    up, down = Meter(old.clock), Meter(old.clock)
+    old.pace = Pace(old.clock, up=up, down=down)
+    await old.boot()
+    old.meet(holders)
+    await old.record(10)
+    assert await old.publish()
+    assert (up.passed_bytes > 1000, down.passed_bytes) == (True, 0)
+    new = OwnerWorld(device=b"n", seed=2)
+    new.pace = old.pace
+    await new.boot()
+    new.meet(holders)
+    assert (await new.restore()).restored == 1
+    assert down.passed_bytes > 1000
+
+
+async def test_a_peer_that_falls_silent_does_not_keep_what_heads_lead_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    holders = await make_holders()
+    old = await make_old(holders)
+    await old.record(10)
+    assert await old.publish()
+    new = await make_new(holders)
+    silent = new.peers.peers[0]
+
+    async def say_nothing(request: chunk_pb2.GetChunkRequest) -> AsyncIterator[chunk_pb2.GetChunkResponse]:
+        await asyncio.Event().wait()
+        yield chunk_pb2.GetChunkResponse()
+
+    monkeypatch.setattr(silent, "get_chunk", say_nothing)
+    restoring = asyncio.create_task(new.restore())
+    while not restoring.done():
+        await new.clock.advance(10)
+    assert (await restoring).restored == 1
 
 
 async def test_a_blob_that_no_peer_gives_is_unavailable() -> None:

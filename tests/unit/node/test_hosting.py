@@ -105,6 +105,12 @@ async def test_status_counts_what_is_held_and_quotas_are_those_of_the_settings(m
     assert 0 < bench.node.hosting.count_free() < 2_000_000
 
 
+@pytest.mark.parametrize(("up", "down"), [("1M", "0"), ("0", "1M"), ("0", "0")])
+async def test_limits_on_speed_are_those_of_the_settings(make_bench: Any, up: str, down: str) -> None:
+    pace = (await make_bench(limit_up=up, limit_down=down)).node.hosting.pace
+    assert (pace.up.is_limited, pace.down.is_limited) == (up != "0", down != "0")
+
+
 async def test_the_last_room_is_not_for_others(make_bench: Any) -> None:
     bench = await make_bench()
     bench.usage["free"] = (64 << 20) + (16 << 20) + 10_000
