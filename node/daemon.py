@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from kernel.errors import Conflict
 from kernel.grants import is_granted
-from kernel.multiaddr import parse_multiaddr
 from kernel.sealing import compute_x25519_public
 from lucid.v1.identity_pb2 import ROLE_RECORD
 from node.adapters import SystemClock, ThreadOffload
@@ -34,6 +33,7 @@ from node.metrics import MetricsServer, NodeMetrics
 from node.notify import Notifier
 from node.opening import WrapFiles, keep_files, open_home
 from node.ports import NodePorts
+from node.work import list_work, open_to_peers
 from session.access import RecorderKeys
 
 if TYPE_CHECKING:
@@ -205,10 +205,6 @@ def _make_peering(
 async def _serving(node: Node) -> AsyncIterator[None]:
     """All sockets of a node. They close in reverse order: recordings end before the control API does."""
     from node.control.server import ControlServer
-    from node.rpc.chunk_servicer import make_chunk_service
-    from node.rpc.node_servicer import Standing
-    from node.rpc.share_servicer import make_share_service
-    from node.rpc.witness_servicer import make_witness_service
 
     config = node.config
     async with AsyncExitStack() as stack:
@@ -219,17 +215,7 @@ async def _serving(node: Node) -> AsyncIterator[None]:
         control = ControlServer(node, config.home.control_socket)
         await control.start()
         stack.push_async_callback(control.stop)
-        await node.peering.start(
-            parse_multiaddr(config.listen) if config.listen else None,
-            lambda: Standing(
-                node.health.serving, node.hosting.holdings.held_bytes, node.hosting.count_free()
-            ),
-            [
-                make_chunk_service(node.hosting.holdings, node.hosting.heads),
-                make_share_service(node.heads.taker, node.log),
-                make_witness_service(node.witnessing.witnesses),
-            ],
-        )
+        await open_to_peers(node)
         stack.push_async_callback(node.peering.stop)
         stack.push_async_callback(node.stop)
         paths = [(config.home.data_socket, False)]
@@ -258,14 +244,7 @@ def _make_transfer_offload() -> ThreadOffload:
 async def _run_until(stopped: asyncio.Event, node: Node, notifier: Notifier) -> None:
     """Maintains the node until it is to stop; fails if maintenance does."""
     async with asyncio.TaskGroup() as group:
-        work = (
-            node.maintain(),
-            node.peering.book.run(),
-            node.spreading.run(),
-            node.witnessing.run(node.manager),
-            node.heads.run(),
-        )
-        tasks = [group.create_task(each) for each in work]
+        tasks = [group.create_task(each) for each in list_work(node)]
         if notifier.watchdog_s:
             tasks.append(group.create_task(_show_life(node, notifier)))
         await stopped.wait()
