@@ -151,6 +151,32 @@ class MemoryFiles:
             if bit // 8 < len(data):
                 data[bit // 8] ^= 1 << bit % 8
 
+    def read_durable(self, path: str) -> bytes | None:
+        """What of a file a power cut is certain to leave; None if that may be less than it is now, or nothing.
+
+        Counts as no operation.
+        """
+        check_path(path)
+        directory = self._root
+        *above, name = path.split("/")
+        for part in above:
+            entry = directory.durable.get(part)
+            if entry is not directory.entries.get(part) or not isinstance(entry, _Directory):
+                return None
+            directory = entry
+        file = directory.durable.get(name)
+        if file is not directory.entries.get(name) or not isinstance(file, _File) or file.unsynced:
+            return None
+        return bytes(file.durable)
+
+    def read_now(self, path: str) -> bytes:
+        """What a file holds now. Counts as no operation.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        return bytes(self._get(path).data)
+
     def paths(self) -> list[str]:
         """Every file there is, sorted. Counts as no operation."""
         return sorted(_list_files(self._root, ""))

@@ -232,7 +232,8 @@ class Timeline:
     def lanes(self) -> list[str]:
         """The nodes that are wanted, n2 before n10; without the world."""
         return sorted(
-            (place for place in self.places if place != WORLD and self.choice.has_node(place)), key=natural_key
+            (place for place in self.places if place != WORLD and self.choice.has_node(place)),
+            key=natural_key,
         )
 
     @property
@@ -263,7 +264,11 @@ class Timeline:
         if kind not in self.kinds and len(self.kinds) >= MAX_KINDS:
             kind = OTHERS
         self.places[place] = self.places.get(place, 0) + 1
-        return event if place is event.place and kind is event.kind else Event(event.at_ns, place, kind, event.detail)
+        return (
+            event
+            if place is event.place and kind is event.kind
+            else Event(event.at_ns, place, kind, event.detail)
+        )
 
     def _follow(self, event: Event) -> None:
         """Begins and ends times of trouble. What the world does ends, it ends for all."""

@@ -72,16 +72,29 @@ def make_data(header: Header, timeline: Timeline, hash_hex: str, remarks: Sequen
         "remarks": list(remarks),
         "lanes": lanes,
         "kinds": [
-            {"name": kind, "colour": get_look(kind).colour.value, "loud": get_look(kind).is_loud, "count": count}
+            {
+                "name": kind,
+                "colour": get_look(kind).colour.value,
+                "loud": get_look(kind).is_loud,
+                "count": count,
+            }
             for kind in kinds
             for count in (timeline.kinds[kind],)
         ],
         "marks": [
-            [row.at_ns, row.until_ns, lane_of[next(iter(row.places))], kind_of[row.kind], row.count, row.detail]
+            [
+                row.at_ns,
+                row.until_ns,
+                lane_of[next(iter(row.places))],
+                kind_of[row.kind],
+                row.count,
+                row.detail,
+            ]
             for row in marks
         ],
         "spans": [
-            [span.from_ns, span.until_ns, lane_of[span.place], span.kind, span.detail] for span in timeline.spans
+            [span.from_ns, span.until_ns, lane_of[span.place], span.kind, span.detail]
+            for span in timeline.spans
         ],
         "failures": [
             [event.at_ns, lane_of[event.place], event.kind, event.detail] for event in timeline.failures

@@ -53,7 +53,9 @@ class Lanes:
         return (between * self.gap).join(letters)
 
 
-def render(header: Header, timeline: Timeline, width: int, *, remarks: Sequence[str] = ()) -> "Iterator[Text]":
+def render(
+    header: Header, timeline: Timeline, width: int, *, remarks: Sequence[str] = ()
+) -> "Iterator[Text]":
     """The lines, none of them wider than `width`.
 
     Args:

@@ -1,0 +1,90 @@
+"""What must hold in every run, whatever the story.
+
+Always: a replica that counts is durable at its holder. When nothing is under way: what nodes count is what is
+on their disks, and what was recorded and acknowledged can be read. An invariant looks at disks and memory and
+changes nothing; it gives what does not hold, a line each. A room adds its own to the table of its kind.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+
+from dht import tables as dht_tables
+from dht.replicas import get_lease, is_counting, iterate_replicas
+from kernel.chunk_id import compute_blob_id
+from kernel.errors import StoreDamaged
+from lucid.v1 import chunk_pb2
+from simnet.world.machine import Machine
+
+if TYPE_CHECKING:
+    from simnet.world.world import World
+
+Invariant = Callable[["World"], Iterator[str]]
+
+
+def find_undurable_replicas(world: "World") -> Iterator[str]:
+    """A receipt that counts says that the chunk is durable at its holder, now: the power may be cut."""
+    holders = {machine.device: machine for machine in world.machines}
+    for owner in list_ready(world):
+        now_s = owner.node.ports.clock.wall_ns() / 1e9
+        for page in iterate_replicas(owner.node.ports.records):
+            for _, row in page:
+                holder = holders.get(row.holder)
+                if holder is None or holder.is_adversary or not is_counting(row, now_s):
+                    continue
+                lease = get_lease(row)
+                if not is_durable(holder, lease.chunk_id, lease.size_bytes):
+                    name = lease.chunk_id.hex()[:8]
+                    yield f"{holder.name} gave {owner.name} a receipt for {name}; a power cut could take it"
+
+
+def is_durable(holder: Machine, chunk_id: bytes, size_bytes: int) -> bool:
+    """Does a power cut leave a chunk on a disk, as it should be? What was damaged on purpose counts as there."""
+    name = chunk_id.hex()
+    path = f"blobs/{name[:2]}/{name}"
+    disk = holder.disk
+    if path in disk.damaged or disk.was_wiped:
+        return True
+    blob = disk.files.read_durable(path)
+    if blob is None or len(blob) != size_bytes:
+        return False
+    if path not in disk.verified:
+        if compute_blob_id(blob) != chunk_id:
+            return False
+        disk.verified.add(path)
+    return True
+
+
+def find_wrong_counts(world: "World") -> Iterator[str]:
+    """Blobs, journals and what is held for others count what they are."""
+    for machine in list_ready(world):
+        ports, files = machine.node.ports, machine.disk.files
+        blobs = sum(len(files.read_now(path)) for path in machine.disk.list_blobs())
+        journals = sum(len(files.read_now(path)) for path in files.paths() if path.startswith("journal/"))
+        held = sum(sizes_held(machine))
+        for what, counted, there in (
+            ("blobs", ports.blobs.used_bytes(), blobs),
+            ("journals", ports.journal.used_bytes(), journals),
+            ("held for others", machine.node.hosting.holdings.held_bytes, held),
+        ):
+            if counted != there:
+                yield f"{machine.name} counts {counted} bytes of {what}, and has {there}"
+
+
+def sizes_held(machine: Machine) -> Iterator[int]:
+    """Lengths of the chunks that a machine holds for others, by its index."""
+    for _, value in machine.disk.records.scan(dht_tables.HOLDINGS, damaged=[]):
+        try:
+            yield chunk_pb2.Holding.FromString(value).size_bytes
+        except (DecodeError, StoreDamaged):
+            continue
+
+
+def list_ready(world: "World") -> list[Machine]:
+    """Machines whose node runs and is ready."""
+    return [machine for machine in world.machines if machine.is_ready]
+
+
+ALWAYS: tuple[Invariant, ...] = (find_undurable_replicas,)
+AT_REST: tuple[Invariant, ...] = (find_wrong_counts,)

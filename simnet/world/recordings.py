@@ -1,0 +1,137 @@
+"""Recordings of a story: what was acknowledged of them, and whether it is still there."""
+
+from dataclasses import dataclass, field
+
+from dht.restoring import Restored
+from kernel.keys import OwnerKeys
+from lucid.v1 import session_pb2
+from session.recording import Recording
+from session.recording_request import RecordingRequest
+from simnet.world.machine import Machine
+from simnet.world.world import World
+
+PIECE_S = 5.0
+"""Virtual seconds between two pieces of what is recorded."""
+
+
+@dataclass(eq=False)
+class Recorded:
+    """A recording.
+
+    Attributes:
+        owner: whose it is.
+        session_id: its ID.
+        data: what its source has given so far.
+        acknowledged: so many bytes of that the node has taken.
+        is_complete: was its end acknowledged?
+    """
+
+    owner: OwnerKeys
+    session_id: bytes
+    data: bytearray = field(default_factory=bytearray)
+    acknowledged: int = 0
+    is_complete: bool = False
+
+    def __str__(self) -> str:
+        return self.session_id.hex()[:8]
+
+
+class Recorder:
+    """Records on one machine."""
+
+    def __init__(self, world: World, machine: Machine, recording: Recording) -> None:
+        self._world = world
+        self._machine = machine
+        self._recording = recording
+        self.recorded = Recorded(machine.owner, recording.session_id)
+
+    async def append(self, size_bytes: int) -> None:
+        """Records a piece more, half of which compresses."""
+        recorded = self.recorded
+        piece = self._world.rng.randbytes(size_bytes // 2) + b"." * (size_bytes - size_bytes // 2)
+        place = len(recorded.data)
+        recorded.data += piece
+        await self._machine.call(self._recording.append(place, piece))
+        recorded.acknowledged = len(recorded.data)
+
+    async def finish(self) -> Recorded:
+        """Ends the recording well."""
+        recorded = self.recorded
+        done = await self._machine.call(self._recording.finish(session_pb2.Ending()))
+        recorded.is_complete = True
+        self._world.expect(
+            done.plaintext_bytes == len(recorded.data),
+            f"{recorded} ended with {done.plaintext_bytes} of {len(recorded.data)} bytes",
+        )
+        self._world.say(f"{self._machine.name} recorded {recorded}: {len(recorded.data)} bytes")
+        return recorded
+
+
+async def begin_recording(world: World, machine: Machine) -> Recorder:
+    """Begins to record something live."""
+    kind = session_pb2.SOURCE_KIND_STREAM
+    request = RecordingRequest(kind, session_pb2.Metadata(kind=kind, name="story"), live=True)
+    recording = await machine.call(machine.node.manager.open_recording(request))
+    return Recorder(world, machine, recording)
+
+
+async def record(world: World, machine: Machine, size_bytes: int, *, pieces: int = 4) -> Recorded:
+    """Records something live, piece after piece."""
+    recorder = await begin_recording(world, machine)
+    for number in range(pieces):
+        await recorder.append(size_bytes * (number + 1) // pieces - size_bytes * number // pieces)
+        await world.sleep(PIECE_S)
+    return await recorder.finish()
+
+
+async def wait_replicated(world: World, machine: Machine, recorded: Recorded, within_s: float = 600) -> None:
+    """Waits until all replicas that are wanted count."""
+
+    def is_replicated() -> bool:
+        return not machine.node.spreading.count(recorded.session_id).pending
+
+    await world.wait_until(is_replicated, f"{recorded} is replicated", within_s=within_s)
+
+
+async def restore(world: World, machine: Machine) -> Restored:
+    """Brings back what the heads of a machine's owner tell of."""
+    await world.wait_connected([machine])
+    progress = Restored()
+    await machine.call(machine.node.heads.restore(progress))
+    world.say(f"{machine.name} restored {progress.restored} of {progress.sessions} sessions")
+    return progress
+
+
+class BytesSink:
+    """`session.ports.Sink` in memory."""
+
+    random_access = True
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    async def write(self, offset: int, data: bytes | memoryview) -> None:
+        """See `session.ports.Sink`."""
+        if len(self.data) < offset + len(data):
+            self.data.extend(bytes(offset + len(data) - len(self.data)))
+        self.data[offset : offset + len(data)] = data
+
+
+async def check_recorded(world: World, machine: Machine, recorded: Recorded) -> None:
+    """What was acknowledged must be read, and verify, on a machine of its owner."""
+    manager, session_id = machine.node.manager, recorded.session_id
+    sink = BytesSink()
+    done = await machine.call(
+        manager.get(
+            session_id, sink, partial=not recorded.is_complete, on_progress=lambda _done, _total: None
+        )
+    )
+    data = bytes(sink.data[: done.plaintext_bytes])
+    least = recorded.data[: recorded.acknowledged]
+    world.expect(
+        data == recorded.data if recorded.is_complete else data.startswith(least),
+        f"{recorded} gives {len(data)} bytes on {machine.name}; {recorded.acknowledged} were acknowledged",
+    )
+    verified = await machine.call(manager.verify(session_id, lambda _done, _total: None))
+    world.expect(verified.valid, f"{recorded} verifies on {machine.name}: {list(verified.findings)}")
+    world.say(f"{machine.name} reads {recorded}: {len(data)} bytes, as acknowledged")
