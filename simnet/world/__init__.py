@@ -1,0 +1,1 @@
+"""The simulated world: a whole network in one process, from one seed."""
