@@ -177,9 +177,7 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
         self._is_initial_sent = True
         self._end.out.send(HEAD_BYTES + measure_metadata(headers), self.caller.on_initial, headers)
 
-    async def abort(
-        self, code: Any, details: str = "", trailing_metadata: tuple[tuple[str, Any], ...] = ()
-    ) -> NoReturn:
+    async def abort(self, code: Any, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
         """Ends the call with an error.
 
         Raises:

@@ -25,6 +25,7 @@ class Metadatum(NamedTuple):
 
 
 Headers = tuple[Metadatum, ...]
+Pairs = tuple[tuple[str, Any], ...]
 USER_AGENT = Metadatum("user-agent", "grpc-python-asyncio/simulated")
 ONLY_USER_AGENT: Headers = (USER_AGENT,)
 

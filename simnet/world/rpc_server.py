@@ -126,7 +126,7 @@ class Server(grpc.aio.Server):
             await self._wait_empty(None)
         self._finish()
 
-    async def wait_for_termination(self, timeout: float | None = None) -> bool:
+    async def wait_for_termination(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - of gRPC
         """Waits until the server has stopped; True if that takes longer than `timeout` seconds."""
         if self._has_stopped:
             return False
