@@ -109,15 +109,18 @@
 
   const drawOverview = () => {
     const pen = open("overview", OVERVIEW), room = width - left() - 12, whole = data.until - data.from;
-    const buckets = new Float64Array(Math.max(1, Math.floor(room / 3)));
+    const most = Math.floor(room / 3), windows = data.window ? Math.ceil(whole / data.window) : most;
+    const buckets = new Float64Array(Math.max(1, Math.min(most, windows)));
     const at = (ns) => left() + (ns - data.from) / whole * room;
     for (const mark of data.marks) {
       if (!shown[mark[3]]) continue;
       const bucket = (ns) => Math.min(buckets.length - 1, Math.floor((ns - data.from) / whole * buckets.length));
-      const first = bucket(mark[0]), last = bucket(mark[1]);
+      const folded = data.window && !data.kinds[mark[3]].loud, start = Math.floor(mark[0] / data.window) * data.window;
+      const first = bucket(folded ? Math.max(data.from, start) : mark[0]);
+      const last = bucket(folded ? Math.min(data.until, start + data.window) : mark[1]);
       for (let one = first; one <= last; one++) buckets[one] += mark[4] / (last - first + 1);
     }
-    const most = Math.max(1, ...buckets);
+    const fullest = Math.max(1, ...buckets);
     for (const span of data.spans) {
       if (isDown(span)) continue;
       pen.fillStyle = colours.cut;
@@ -125,7 +128,7 @@
     }
     pen.fillStyle = colours.call;
     buckets.forEach((count, one) => {
-      const height = count ? Math.max(1.5, Math.sqrt(count / most) * (OVERVIEW - 14)) : 0;
+      const height = count ? Math.max(1.5, Math.sqrt(count / fullest) * (OVERVIEW - 14)) : 0;
       pen.fillRect(left() + one * room / buckets.length, OVERVIEW - 4 - height, room / buckets.length - 0.6, height);
     });
     pen.fillStyle = colours.bad;
@@ -142,13 +145,7 @@
     pen.strokeRect(at(view.from), 0.5, Math.max(2, at(view.until) - at(view.from)), OVERVIEW - 1);
   };
 
-  const drawGround = (pen, height) => {
-    for (let lane = 1; lane < data.lanes.length; lane++) {
-      pen.fillStyle = lane % 2 ? colours.stripe : colours.card;
-      pen.fillRect(0, laneTop(lane), width, laneHeight);
-    }
-    pen.fillStyle = colours.rule;
-    for (const ns of ticks().found) if (toX(ns) >= left()) pen.fillRect(toX(ns), 0, 1, height);
+  const drawSpans = (pen, height) => {
     for (const span of data.spans) {
       const until = span[1] ?? data.until;
       if (isDown(span)) {
@@ -158,6 +155,15 @@
         shadeSpan(pen, span[0], until, whole ? 0 : laneTop(span[2]), whole ? height : laneHeight, colours.cut, colours.warn);
       }
     }
+  };
+
+  const drawGround = (pen, height) => {
+    for (let lane = 1; lane < data.lanes.length; lane++) {
+      pen.fillStyle = lane % 2 ? colours.stripe : colours.card;
+      pen.fillRect(0, laneTop(lane), width, laneHeight);
+    }
+    pen.fillStyle = colours.rule;
+    for (const ns of ticks().found) if (toX(ns) >= left()) pen.fillRect(toX(ns), 0, 1, height);
     const every = Math.ceil(14 / laneHeight);
     pen.fillStyle = colours.soft;
     data.lanes.forEach((name, lane) => {
@@ -192,6 +198,41 @@
     }
   };
 
+  // Folded events are drawn as how much went on in each window of time, in the colour of what there is most of.
+  const sumWindows = (marks) => {
+    const windows = new Map();
+    for (const mark of marks) {
+      const kind = data.kinds[mark[3]];
+      if (!shown[mark[3]] || kind.loud) continue;
+      const at = Math.floor(mark[0] / data.window), found = windows.get(at);
+      if (!found) windows.set(at, { count: mark[4], most: mark[4], kind });
+      else {
+        found.count += mark[4];
+        if (mark[4] > found.most) { found.most = mark[4]; found.kind = kind; }
+      }
+    }
+    return windows;
+  };
+  let heat = [], hottest = 1;
+  const computeHeat = () => {
+    if (!data.window) return;
+    heat = byLane.map(sumWindows);
+    hottest = 1;
+    for (const windows of heat) for (const one of windows.values()) hottest = Math.max(hottest, one.count);
+  };
+  const drawHeat = (pen, windows, lane) => {
+    const top = laneTop(lane) + 1.5, height = laneSize(lane) - 3;
+    for (const [at, one] of windows) {
+      const x = Math.max(left(), toX(at * data.window));
+      const end = Math.min(width - 12, toX(Math.min(data.until, (at + 1) * data.window)));
+      if (end <= left() || x > width - 12) continue;
+      pen.globalAlpha = 0.08 + 0.8 * Math.pow(one.count / hottest, 0.7);
+      pen.fillStyle = colours[one.kind.colour];
+      pen.fillRect(x, top, Math.max(1, end - x - (end - x > 6 ? 1 : 0)), height);
+    }
+    pen.globalAlpha = 1;
+  };
+
   const drawLane = (pen, marks, lane) => {
     const middle = laneTop(lane) + laneSize(lane) / 2, base = Math.min(5, laneHeight / 2 - 2);
     const taken = new Map();
@@ -207,7 +248,7 @@
     };
     for (const mark of marks) {
       if (!shown[mark[3]]) continue;
-      if (data.kinds[mark[3]].loud) loud.push(mark); else put(mark);
+      if (data.kinds[mark[3]].loud) loud.push(mark); else if (!data.window) put(mark);
     }
     loud.forEach(put);
   };
@@ -227,6 +268,8 @@
   const drawLanes = () => {
     const height = laneTop(data.lanes.length), pen = open("lanes", height + 6);
     drawGround(pen, height);
+    if (data.window) heat.forEach((windows, lane) => drawHeat(pen, windows, lane));
+    drawSpans(pen, height);
     byLane.forEach((marks, lane) => drawLane(pen, marks, lane));
     drawStoryText(pen);
     pen.fillStyle = colours.bad;
@@ -402,11 +445,12 @@
     button.setAttribute("aria-pressed", "true");
     button.title = "Show or hide; double click shows this kind alone";
     const press = () => [...get("kinds").children].forEach((other, at) => other.setAttribute("aria-pressed", String(shown[at])));
-    button.addEventListener("click", () => { shown[one] = !shown[one]; press(); draw(); });
+    button.addEventListener("click", () => { shown[one] = !shown[one]; press(); computeHeat(); draw(); });
     button.addEventListener("dblclick", () => {
       const alone = shown.every((is, at) => is === (at === one));
       shown.forEach((_, at) => { shown[at] = alone || at === one; });
       press();
+      computeHeat();
       draw();
     });
   });
@@ -416,6 +460,7 @@
     return [mark[0], kind.colour, count > 1 ? kind.name + " ×" + number(count) : kind.name, detail];
   }));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", measure);
+  computeHeat();
   new ResizeObserver(measure).observe(get("view"));
   measure();
 })();

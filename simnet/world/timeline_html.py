@@ -1,8 +1,8 @@
 """A timeline as one page of HTML that needs nothing else: no network, no file beside it.
 
-The trace is foreign text. It reaches the page as JSON in which no letter can end the element around it, and the
-script puts it on screen as text, never as markup. The page's own policy lets no script run but the one whose hash
-stands in it, and nothing be loaded.
+The trace is foreign text. It reaches the page as JSON in which no letter can end the element around it, and
+the script puts it on screen as text, never as markup. The page's own policy lets no script run but the one
+whose hash stands in it, and nothing be loaded.
 """
 
 import base64
@@ -50,7 +50,7 @@ def make_page(header: Header, timeline: Timeline, hash_hex: str, *, remarks: Seq
 
 
 def make_data(header: Header, timeline: Timeline, hash_hex: str, remarks: Sequence[str]) -> dict[str, Any]:
-    """What the script draws. Rows are arrays: a page may hold 20 000 of them."""
+    """What the script draws. Rows are arrays: a page may hold 60 000 of them."""
     marks = timeline.marks
     lanes = [WORLD, *timeline.lanes]
     lane_of = {place: number for number, place in enumerate(lanes)}
@@ -70,22 +70,36 @@ def make_data(header: Header, timeline: Timeline, hash_hex: str, remarks: Sequen
         "until": max(timeline.end_ns, timeline.choice.from_ns + 1),
         "notes": notes,
         "remarks": list(remarks),
+        "window": timeline.marks_window_ns,
         "lanes": lanes,
         "kinds": [
-            {"name": kind, "colour": get_look(kind).colour.value, "loud": get_look(kind).is_loud, "count": count}
+            {
+                "name": kind,
+                "colour": get_look(kind).colour.value,
+                "loud": get_look(kind).is_loud,
+                "count": count,
+            }
             for kind in kinds
             for count in (timeline.kinds[kind],)
         ],
         "marks": [
-            [row.at_ns, row.until_ns, lane_of[next(iter(row.places))], kind_of[row.kind], row.count, row.detail]
+            [
+                row.at_ns,
+                row.until_ns,
+                lane_of[next(iter(row.places))],
+                kind_of[row.kind],
+                row.count,
+                row.detail,
+            ]
             for row in marks
         ],
         "spans": [
-            [span.from_ns, span.until_ns, lane_of[span.place], span.kind, span.detail] for span in timeline.spans
+            [span.from_ns, span.until_ns, lane_of[span.place], span.kind, span.detail]
+            for span in timeline.spans
         ],
         "failures": [
             [event.at_ns, lane_of[event.place], event.kind, event.detail] for event in timeline.failures
         ],
-        "failed": len(timeline.failures) + timeline.left_failures,
+        "failed": timeline.failed,
         "story": MAX_STORY,
     }

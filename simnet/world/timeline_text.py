@@ -1,4 +1,4 @@
-"""A timeline for a terminal: one lane per node, as long as there is room; text at the right says what happened.
+"""A timeline for a terminal: a lane per node, as long as there is room; text at the right says what happened.
 
     00:02:00.000  │ ✕ │  crash n1: power cut       a mark in each lane that it concerns
     00:02:03.120  ●   ∙  call ×128 for 3.2 s       a lane is empty while its node is down
@@ -53,7 +53,9 @@ class Lanes:
         return (between * self.gap).join(letters)
 
 
-def render(header: Header, timeline: Timeline, width: int, *, remarks: Sequence[str] = ()) -> "Iterator[Text]":
+def render(
+    header: Header, timeline: Timeline, width: int, *, remarks: Sequence[str] = ()
+) -> "Iterator[Text]":
     """The lines, none of them wider than `width`.
 
     Args:
@@ -98,11 +100,11 @@ def _make_title(header: Header, timeline: Timeline) -> "Text":
     from rich.text import Text
 
     nodes = len(timeline.places) - (WORLD in timeline.places)
-    failures = len(timeline.failures) + timeline.left_failures
+    length, failed = format_span(timeline.last_ns), timeline.failed
     return Text.assemble(
         (header.scenario, "bold"),
-        f", seed {header.seed}: {timeline.count} events on {nodes} nodes in {format_span(timeline.last_ns)}, ",
-        (f"{failures} failed", "bold red") if failures else ("nothing failed", "green"),
+        f", seed {header.seed}: {timeline.count} events on {nodes} nodes in {length}, ",
+        (f"{failed} failed", "bold red") if failed else ("nothing failed", "green"),
     )
 
 

@@ -4,9 +4,9 @@
     virtual nanoseconds TAB place TAB kind TAB detail LF     once per event, in the order of time
     end TAB number of events TAB BLAKE3 of all lines before, in hexadecimal LF
 
-All of it is ASCII: the bytes, and so the hash, are the same on every Python, whatever Unicode that knows. Neither
-the time of day nor the machine nor the version of the code stands in it: two runs that did the same have one hash.
-`head -n -1 FILE | b3sum` gives it, too.
+All of it is ASCII: the bytes, and so the hash, are the same on every Python, whatever Unicode that knows.
+Neither the time of day nor the machine nor the version of the code stands in it: two runs that did the same
+have one hash. `head -n -1 FILE | b3sum` gives it, too.
 """
 
 import re
@@ -218,6 +218,6 @@ def _check_name(name: str) -> str:
     if _NAME.fullmatch(name) is None:
         raise UsageError(
             f'"{make_printable(name)}" is no name in a trace',
-            hint=f'Lower-case letters, digits, ".", "_" and "-", at most {MAX_NAME}, begin with letter or digit.',
+            hint=f'At most {MAX_NAME} of a-z, 0-9, ".", "_" and "-"; the first is a letter or digit.',
         )
     return name
