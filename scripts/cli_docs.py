@@ -6,6 +6,7 @@ python scripts/cli_docs.py --check   fails if the file is not what would be writ
 
 import sys
 from collections.abc import Iterator
+from inspect import cleandoc
 from pathlib import Path
 
 import click
@@ -25,8 +26,8 @@ _HEAD = """\
 
 `lucid-node` sets up and runs a node, and records, checks and gives back sessions. `lucid-shell` is a login
 shell that records ([terminal.md](terminal.md)). How a node is run is told in [operations.md](operations.md).
-`lucid-simnet` is told in [simnet.md](simnet.md); what it prints with --json about simulated worlds stands at the
-end of this page.
+`lucid-simnet` is told in [simnet.md](simnet.md); what it prints with --json about simulated worlds stands at
+the end of this page.
 
 - The home of a node is `--home DIR`, else `$LUCID_HOME`, else `~/.lucid`. `--home` may stand before or behind
   the command.
@@ -64,7 +65,7 @@ def describe(
     context = click.Context(command, info_name=f"{program} {name}")
     usage = " ".join(command.collect_usage_pieces(context))
     yield f"## `{name}`" if program == "lucid-node" else f"## `{program} {name}`"
-    yield f"{command.help}"
+    yield cleandoc(command.help or "")
     yield f"```\n{program} {name} {usage}\n```"
     rows = [
         record

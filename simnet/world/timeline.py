@@ -1,8 +1,8 @@
 """What of a trace is shown: chosen, folded and counted in one pass, in bounded memory.
 
-- Rows come in four grains, and the finest that fits is taken: a row for each run of like events in a lane; for
-  each kind between two loud events; for each loud event, and each quiet kind in a window of time; for each kind
-  in a window. Windows double until all fit.
+- Rows come in four grains, and the finest that fits is taken: a row for each run of like events in a lane;
+  for each kind between two loud events; for each loud event, and each quiet kind in a window of time; for
+  each kind in a window. Windows double until all fit.
 - Marks stand by themselves while they fit; then like events of a lane in a window of time are one mark.
 - What a view leaves out is counted, and `notes` says it in plain words.
 - Faults are followed through events that the choice leaves out: a node that is down is shown so.

@@ -67,7 +67,9 @@ def render(
     rows = timeline.rows
     time_width = max((len(format_time(row.at_ns)) for row in rows), default=12)
     lanes = Lanes(timeline.lanes, max(8, width - time_width - 4 - _MIN_TEXT))
-    yield _make_title(header, timeline)
+    title = _make_title(header, timeline)
+    title.truncate(width, overflow="ellipsis")
+    yield title
     if rows:
         yield from _make_head(lanes, time_width)
     states = _States(timeline)
@@ -103,8 +105,9 @@ def _make_title(header: Header, timeline: Timeline) -> "Text":
     length, failed = format_span(timeline.last_ns), timeline.failed
     return Text.assemble(
         (header.scenario, "bold"),
-        f", seed {header.seed}: {timeline.count} events on {nodes} nodes in {length}, ",
+        ": ",
         (f"{failed} failed", "bold red") if failed else ("nothing failed", "green"),
+        f" (seed {header.seed}, {timeline.count} events on {nodes} nodes in {length})",
     )
 
 
