@@ -34,7 +34,8 @@ def make_page(header: Header, timeline: Timeline, hash_hex: str, *, remarks: Seq
     """
     parts = files("simnet.world")
     style = parts.joinpath("timeline.css").read_text("utf-8")
-    script = parts.joinpath("timeline.js").read_text("utf-8")
+    sources = [parts.joinpath(name).read_text("utf-8") for name in ("timeline.js", "timeline_input.js")]
+    script = '"use strict";\n(() => {\n' + "\n".join(sources) + "})();\n"
     frame = parts.joinpath("timeline.html").read_text("utf-8")
     data = make_data(header, timeline, hash_hex, remarks)
     replaced = {

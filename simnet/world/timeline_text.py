@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 STYLES = {
-    Colour.BAD: "bold red",
+    Colour.BAD: "bold bright_red",
     Colour.WARN: "yellow",
     Colour.GOOD: "green",
-    Colour.DATA: "blue",
+    Colour.DATA: "bright_blue",
     Colour.CALL: "cyan",
     Colour.STORY: "bold magenta",
     Colour.PLAIN: "bright_black",
@@ -106,7 +106,7 @@ def _make_title(header: Header, timeline: Timeline) -> "Text":
     return Text.assemble(
         (header.scenario, "bold"),
         ": ",
-        (f"{failed} failed", "bold red") if failed else ("nothing failed", "green"),
+        (f"{failed} failed", STYLES[Colour.BAD]) if failed else ("nothing failed", STYLES[Colour.GOOD]),
         f" (seed {header.seed}, {timeline.count} events on {nodes} nodes in {length})",
     )
 
@@ -132,7 +132,8 @@ def _make_row(row: Row, lanes: Lanes, states: _States, time_width: int) -> "Text
     down = states.find_down(row.at_ns)
     touched = {lanes.of_node[place] for place in row.places if place in lanes.of_node}
     through = WORLD in row.places and not touched
-    line = Text(f"{format_time(row.at_ns):>{time_width}} ", _LANE_STYLE)
+    line = Text()
+    line.append(f"{format_time(row.at_ns):>{time_width}} ", _LANE_STYLE)
     line.append("─" if through else " ", style if through else _LANE_STYLE)
     for lane, group in enumerate(lanes.groups):
         if lane and lanes.gap:
@@ -160,7 +161,7 @@ def _append_text(line: "Text", row: Row, style: str) -> None:
     if row.until_ns > row.at_ns:
         line.append(f" for {format_span(row.until_ns - row.at_ns)}", _LANE_STYLE)
     if row.detail and row.count == 1:
-        line.append(f"  {row.detail}", "red" if row.kind in FAILURES else "")
+        line.append(f"  {row.detail}", "bright_red" if row.kind in FAILURES else "")
 
 
 def _make_foot(timeline: Timeline, lanes: Lanes, width: int, remarks: Sequence[str]) -> "Iterator[Text]":
