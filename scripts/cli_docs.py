@@ -6,14 +6,17 @@ python scripts/cli_docs.py --check   fails if the file is not what would be writ
 
 import sys
 from collections.abc import Iterator
+from inspect import cleandoc
 from pathlib import Path
 
 import click
 
 from node.cli.errors import EXIT_CODES
-from node.cli.fields import COMMAND_FIELDS
+from node.cli.fields import COMMAND_FIELDS, Fields
 from node.cli.groups import root
 from node.config import SETTINGS, get_default
+from simnet import fields as simnet_fields
+from simnet.commands import root as simnet_root
 
 TARGET = Path(__file__).parents[1] / "docs" / "cli.md"
 _HEAD = """\
@@ -23,6 +26,8 @@ _HEAD = """\
 
 `lucid-node` sets up and runs a node, and records, checks and gives back sessions. `lucid-shell` is a login
 shell that records ([terminal.md](terminal.md)). How a node is run is told in [operations.md](operations.md).
+`lucid-simnet` is told in [simnet.md](simnet.md); what it prints with --json about simulated worlds stands at
+the end of this page.
 
 - The home of a node is `--home DIR`, else `$LUCID_HOME`, else `~/.lucid`. `--home` may stand before or behind
   the command.
@@ -50,13 +55,18 @@ def iter_commands(
             yield full, command
 
 
-def describe(name: str, command: click.Command) -> Iterator[str]:
+def describe(
+    name: str,
+    command: click.Command,
+    program: str = "lucid-node",
+    documented: dict[str, Fields] = COMMAND_FIELDS,
+) -> Iterator[str]:
     """One command's section."""
-    context = click.Context(command, info_name=f"lucid-node {name}")
+    context = click.Context(command, info_name=f"{program} {name}")
     usage = " ".join(command.collect_usage_pieces(context))
-    yield f"## `{name}`"
-    yield f"{command.help}"
-    yield f"```\nlucid-node {name} {usage}\n```"
+    yield f"## `{name}`" if program == "lucid-node" else f"## `{program} {name}`"
+    yield cleandoc(command.help or "")
+    yield f"```\n{program} {name} {usage}\n```"
     rows = [
         record
         for option in command.params
@@ -67,9 +77,9 @@ def describe(name: str, command: click.Command) -> Iterator[str]:
             f"| `{_escape(option)}` | {_escape(' '.join(meaning.split()))} |" for option, meaning in rows
         )
     for key in (name, f"{name} --resume", f"{name} --remote"):
-        if key in COMMAND_FIELDS:
+        if key in documented:
             title = "JSON:" if key == name else f"JSON with `{key.removeprefix(name).strip()}`:"
-            fields = "\n".join(f"| `{field}` | {meaning} |" for field, meaning in COMMAND_FIELDS[key].items())
+            fields = "\n".join(f"| `{field}` | {meaning} |" for field, meaning in documented[key].items())
             yield f"{title}\n\n| field | meaning |\n|---|---|\n{fields}"
 
 
@@ -94,6 +104,9 @@ def make_document() -> str:
     context = click.Context(root, info_name="lucid-node")
     for name, command in iter_commands(root, context, ""):
         sections += describe(name, command)
+    for name in simnet_fields.COMMAND_FIELDS:
+        command = simnet_root.commands[name]
+        sections += describe(name, command, "lucid-simnet", simnet_fields.COMMAND_FIELDS)
     return "\n\n".join(sections).replace("`` |", "(empty) |") + "\n"
 
 

@@ -8,6 +8,7 @@ import click
 
 from kernel.errors import LucidError
 from simnet.layout import MAX_NODES, Layout, NodeEntry, choose_layout
+from simnet.world_commands import show_command
 
 FOLLOW_S = 0.2
 DOWN_TIMEOUT_S = 90.0
@@ -21,6 +22,9 @@ def root() -> None:
     The nodes are real `lucid-node` processes that talk over the loopback interface. They, their homes and
     everything else of a cluster live in one directory.
     """
+
+
+root.add_command(show_command)
 
 
 def _with_cluster(function: Callable[..., Any]) -> Callable[..., Any]:

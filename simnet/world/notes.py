@@ -14,7 +14,13 @@ def make_notes(timeline: Timeline, shown: Sequence[Row], window_ns: int = 0) -> 
         shown: its rows or marks in the view.
         window_ns: like events within this time are one mark; 0: no window was needed.
     """
-    notes = []
+    notes = [
+        *(f"The trace has no node {name}." for name in sorted(timeline.choice.nodes - {*timeline.places})),
+        *(
+            f"Nothing of the kind {name} is there."
+            for name in sorted(timeline.choice.kinds - {*timeline.kinds})
+        ),
+    ]
     if hidden := timeline.count - timeline.chosen:
         notes.append(f"{hidden} of {timeline.count} events are not in your choice.")
     if timeline.chosen > len(shown):

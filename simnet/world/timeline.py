@@ -1,8 +1,8 @@
 """What of a trace is shown: chosen, folded and counted in one pass, in bounded memory.
 
-- Rows come in four grains, and the finest that fits is taken: a row for each run of like events in a lane; a row
-  for each kind between two loud events; one for each loud event and each quiet kind in a window of time, that
-  doubles until all fit; one for each kind in a window.
+- Rows come in four grains, and the finest that fits is taken: a row for each run of like events in a lane;
+  for each kind between two loud events; for each loud event, and each quiet kind in a window of time; for
+  each kind in a window. Windows double until all fit.
 - Marks stand by themselves while they fit; then like events of a lane in a window of time are one mark.
 - What a view leaves out is counted, and `notes` says it in plain words.
 - Faults are followed through events that the choice leaves out: a node that is down is shown so.
@@ -18,13 +18,15 @@ from simnet.world.trace import MAX_TIME_NS, WORLD, Event
 MAX_PLACES: Final = 1000
 MAX_KINDS: Final = 40
 MAX_ROWS: Final = 300
-MAX_MARKS: Final = 20_000
+MAX_MARKS: Final = 60_000
 MAX_SPANS: Final = 5000
 MAX_FAILURES: Final = 200
+_OF_ALL: Final = {"partition", *SPANS["partition"]}
 OTHERS: Final = "others"
 """The place and the kind of what is beyond the limits."""
 
 _FIRST_WINDOW_NS = 1_000_000
+_LOUD_SHIFT = 6
 
 
 @dataclass(slots=True)
@@ -104,7 +106,7 @@ class Folding:
         is_over: there were more rows than fit, and no wider window helps: it holds none.
     """
 
-    def __init__(self, limit: int, window_key: Callable[[Row, int], Hashable] | None) -> None:
+    def __init__(self, limit: int, window_key: Callable[[Event, int], Hashable] | None) -> None:
         """An empty one.
 
         Args:
@@ -126,18 +128,17 @@ class Folding:
         """Takes an event; `key` tells which row it joins as long as there is no window."""
         if self.is_over:
             return
-        row = Row(event.at_ns, event.at_ns, event.kind, {event.place: 1}, 1, event.detail)
-        self._join(self._window_key(row, self.window_ns) if self.window_ns and self._window_key else key, row)
-        while len(self._rows) > self._limit and not self.is_over:
-            self._widen()
-
-    def _join(self, key: Hashable, row: Row) -> None:
-        found = self._rows.setdefault(key, row)
-        if found is not row:
-            found.until_ns = max(found.until_ns, row.until_ns)
-            found.count += row.count
-            for place, count in row.places.items():
-                found.places[place] = found.places.get(place, 0) + count
+        if self.window_ns and self._window_key is not None:
+            key = self._window_key(event, self.window_ns)
+        row = self._rows.get(key)
+        if row is None:
+            self._rows[key] = Row(event.at_ns, event.at_ns, event.kind, {event.place: 1}, 1, event.detail)
+            while len(self._rows) > self._limit and not self.is_over:
+                self._widen()
+        else:
+            row.until_ns = event.at_ns
+            row.count += 1
+            row.places[event.place] = row.places.get(event.place, 0) + 1
 
     def _widen(self) -> None:
         rows = self.rows
@@ -147,21 +148,31 @@ class Folding:
             return
         self.window_ns = self.window_ns * 2 or _FIRST_WINDOW_NS
         for row in rows:
-            self._join(self._window_key(row, self.window_ns), row)
+            first = Event(row.at_ns, next(iter(row.places)), row.kind, row.detail)
+            self._join(self._window_key(first, self.window_ns), row)
+
+    def _join(self, key: Hashable, row: Row) -> None:
+        found = self._rows.setdefault(key, row)
+        if found is not row:
+            found.until_ns = max(found.until_ns, row.until_ns)
+            found.count += row.count
+            for place, count in row.places.items():
+                found.places[place] = found.places.get(place, 0) + count
 
 
-def _by_kind(row: Row, window_ns: int) -> Hashable:
-    return row.kind, row.at_ns // window_ns
+def _by_kind(event: Event, window_ns: int) -> Hashable:
+    return event.kind, event.at_ns // window_ns
 
 
-def _by_quiet_kind(row: Row, window_ns: int) -> Hashable:
-    if get_look(row.kind).is_loud:
-        return row.kind, row.at_ns, next(iter(row.places)), row.detail
-    return row.kind, row.at_ns // window_ns
+def _by_quiet_kind(event: Event, window_ns: int) -> Hashable:
+    return event if get_look(event.kind).is_loud else (event.kind, event.at_ns // window_ns)
 
 
-def _by_lane(row: Row, window_ns: int) -> Hashable:
-    return next(iter(row.places)), row.kind, row.at_ns // window_ns
+def _by_lane(event: Event, window_ns: int) -> Hashable:
+    """Loud events are joined only if they are so near to each other that nobody could tell them apart."""
+    if get_look(event.kind).is_loud:
+        return event.place, event.kind, -1 - event.at_ns // max(1, window_ns >> _LOUD_SHIFT)
+    return event.place, event.kind, event.at_ns // window_ns
 
 
 @dataclass(slots=True)
@@ -176,9 +187,10 @@ class Timeline:
         chosen: events that the choice has.
         last_ns: of the last event.
         spans: times of trouble of the lanes, the first 5000.
-        failures: the first 200 failures that were chosen.
+        failed: failures, chosen or not.
+        failures: the first 200 that were chosen.
         left_spans: spans beyond.
-        left_failures: failures beyond.
+        left_failures: chosen failures beyond.
     """
 
     choice: Choice = field(default_factory=Choice)
@@ -188,6 +200,7 @@ class Timeline:
     chosen: int = 0
     last_ns: int = 0
     spans: list[Span] = field(default_factory=list)
+    failed: int = 0
     failures: list[Event] = field(default_factory=list)
     left_spans: int = 0
     left_failures: int = 0
@@ -207,6 +220,7 @@ class Timeline:
         self.count += 1
         self.last_ns = event.at_ns
         self._follow(event)
+        self.failed += event.kind in FAILURES
         if not self.choice.has(event):
             return
         self.chosen += 1
@@ -243,7 +257,7 @@ class Timeline:
 
     @property
     def marks(self) -> list[Row]:
-        """At most 20 000 marks for a picture, each of one place."""
+        """At most 60 000 marks for a picture, each of one place."""
         return self._marks.rows
 
     @property
@@ -290,8 +304,8 @@ class Timeline:
             self.spans.append(of_kind[place])
 
     def _find_victim(self, event: Event) -> str:
-        """Whom a fault strikes: the world's faults name a node with their first word, or else concern all."""
-        if event.place != WORLD:
+        """Whom a fault strikes: where the world stops a node, the first word names it."""
+        if event.place != WORLD or event.kind in _OF_ALL:
             return event.place
         first = event.detail.partition(" ")[0].rstrip(":,;")
         return first if first in self.places else WORLD

@@ -1,8 +1,8 @@
 """A timeline as one page of HTML that needs nothing else: no network, no file beside it.
 
-The trace is foreign text. It reaches the page as JSON in which no letter can end the element around it, and the
-script puts it on screen as text, never as markup. The page's own policy lets no script run but the one whose hash
-stands in it, and nothing be loaded.
+The trace is foreign text. It reaches the page as JSON in which no letter can end the element around it, and
+the script puts it on screen as text, never as markup. The page's own policy lets no script run but the one
+whose hash stands in it, and nothing be loaded.
 """
 
 import base64
@@ -34,7 +34,8 @@ def make_page(header: Header, timeline: Timeline, hash_hex: str, *, remarks: Seq
     """
     parts = files("simnet.world")
     style = parts.joinpath("timeline.css").read_text("utf-8")
-    script = parts.joinpath("timeline.js").read_text("utf-8")
+    sources = [parts.joinpath(name).read_text("utf-8") for name in ("timeline.js", "timeline_input.js")]
+    script = '"use strict";\n(() => {\n' + "\n".join(sources) + "})();\n"
     frame = parts.joinpath("timeline.html").read_text("utf-8")
     data = make_data(header, timeline, hash_hex, remarks)
     replaced = {
@@ -50,7 +51,7 @@ def make_page(header: Header, timeline: Timeline, hash_hex: str, *, remarks: Seq
 
 
 def make_data(header: Header, timeline: Timeline, hash_hex: str, remarks: Sequence[str]) -> dict[str, Any]:
-    """What the script draws. Rows are arrays: a page may hold 20 000 of them."""
+    """What the script draws. Rows are arrays: a page may hold 60 000 of them."""
     marks = timeline.marks
     lanes = [WORLD, *timeline.lanes]
     lane_of = {place: number for number, place in enumerate(lanes)}
@@ -70,6 +71,7 @@ def make_data(header: Header, timeline: Timeline, hash_hex: str, remarks: Sequen
         "until": max(timeline.end_ns, timeline.choice.from_ns + 1),
         "notes": notes,
         "remarks": list(remarks),
+        "window": timeline.marks_window_ns,
         "lanes": lanes,
         "kinds": [
             {
@@ -99,6 +101,6 @@ def make_data(header: Header, timeline: Timeline, hash_hex: str, remarks: Sequen
         "failures": [
             [event.at_ns, lane_of[event.place], event.kind, event.detail] for event in timeline.failures
         ],
-        "failed": len(timeline.failures) + timeline.left_failures,
+        "failed": timeline.failed,
         "story": MAX_STORY,
     }

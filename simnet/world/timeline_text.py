@@ -1,4 +1,4 @@
-"""A timeline for a terminal: one lane per node, as long as there is room; text at the right says what happened.
+"""A timeline for a terminal: a lane per node, as long as there is room; text at the right says what happened.
 
     00:02:00.000  │ ✕ │  crash n1: power cut       a mark in each lane that it concerns
     00:02:03.120  ●   ∙  call ×128 for 3.2 s       a lane is empty while its node is down
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 STYLES = {
-    Colour.BAD: "bold red",
+    Colour.BAD: "bold bright_red",
     Colour.WARN: "yellow",
     Colour.GOOD: "green",
-    Colour.DATA: "blue",
+    Colour.DATA: "bright_blue",
     Colour.CALL: "cyan",
     Colour.STORY: "bold magenta",
     Colour.PLAIN: "bright_black",
@@ -67,7 +67,9 @@ def render(
     rows = timeline.rows
     time_width = max((len(format_time(row.at_ns)) for row in rows), default=12)
     lanes = Lanes(timeline.lanes, max(8, width - time_width - 4 - _MIN_TEXT))
-    yield _make_title(header, timeline)
+    title = _make_title(header, timeline)
+    title.truncate(width, overflow="ellipsis")
+    yield title
     if rows:
         yield from _make_head(lanes, time_width)
     states = _States(timeline)
@@ -100,11 +102,12 @@ def _make_title(header: Header, timeline: Timeline) -> "Text":
     from rich.text import Text
 
     nodes = len(timeline.places) - (WORLD in timeline.places)
-    failures = len(timeline.failures) + timeline.left_failures
+    length, failed = format_span(timeline.last_ns), timeline.failed
     return Text.assemble(
         (header.scenario, "bold"),
-        f", seed {header.seed}: {timeline.count} events on {nodes} nodes in {format_span(timeline.last_ns)}, ",
-        (f"{failures} failed", "bold red") if failures else ("nothing failed", "green"),
+        ": ",
+        (f"{failed} failed", STYLES[Colour.BAD]) if failed else ("nothing failed", STYLES[Colour.GOOD]),
+        f" (seed {header.seed}, {timeline.count} events on {nodes} nodes in {length})",
     )
 
 
@@ -129,7 +132,8 @@ def _make_row(row: Row, lanes: Lanes, states: _States, time_width: int) -> "Text
     down = states.find_down(row.at_ns)
     touched = {lanes.of_node[place] for place in row.places if place in lanes.of_node}
     through = WORLD in row.places and not touched
-    line = Text(f"{format_time(row.at_ns):>{time_width}} ", _LANE_STYLE)
+    line = Text()
+    line.append(f"{format_time(row.at_ns):>{time_width}} ", _LANE_STYLE)
     line.append("─" if through else " ", style if through else _LANE_STYLE)
     for lane, group in enumerate(lanes.groups):
         if lane and lanes.gap:
@@ -157,7 +161,7 @@ def _append_text(line: "Text", row: Row, style: str) -> None:
     if row.until_ns > row.at_ns:
         line.append(f" for {format_span(row.until_ns - row.at_ns)}", _LANE_STYLE)
     if row.detail and row.count == 1:
-        line.append(f"  {row.detail}", "red" if row.kind in FAILURES else "")
+        line.append(f"  {row.detail}", "bright_red" if row.kind in FAILURES else "")
 
 
 def _make_foot(timeline: Timeline, lanes: Lanes, width: int, remarks: Sequence[str]) -> "Iterator[Text]":

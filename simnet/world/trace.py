@@ -4,18 +4,19 @@
     virtual nanoseconds TAB place TAB kind TAB detail LF     once per event, in the order of time
     end TAB number of events TAB BLAKE3 of all lines before, in hexadecimal LF
 
-All of it is ASCII: the bytes, and so the hash, are the same on every Python, whatever Unicode that knows. Neither
-the time of day nor the machine nor the version of the code stands in it: two runs that did the same have one hash.
-`head -n -1 FILE | b3sum` gives it, too.
+All of it is ASCII: the bytes, and so the hash, are the same on every Python, whatever Unicode that knows.
+Neither the time of day nor the machine nor the version of the code stands in it: two runs that did the same
+have one hash. `head -n -1 FILE | b3sum` gives it, too.
 """
 
 import re
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from blake3 import blake3
 
@@ -79,7 +80,8 @@ class Trace:
             scenario: name of what is run: lower-case letters, digits, ".", "_" and "-", at most 32.
             seed: not negative, at most 64 bits.
             path: file to write; what it held before is gone. Batches of lines are written as they come: a
-                process that is killed loses the last few. None keeps only the last lines, in memory.
+                process that is killed loses the last few. After an error it is closed. None keeps only the
+                last lines, in memory.
 
         Raises:
             UsageError: `scenario` or `seed` is none.
@@ -95,10 +97,10 @@ class Trace:
         self._batch: list[str] = []
         self._kept: deque[str] = deque(maxlen=KEPT_LINES)
         self._path = path
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         if path is not None:
             with self._guard():
-                self._file = path.open("wb")
+                self._file = path.open("wb", buffering=0)
         self._put(format_header(self.header))
 
     def add(self, at_ns: int, place: str, kind: str, detail: str) -> None:
@@ -165,7 +167,7 @@ class Trace:
         end = format_end(self.count, self.hash_hex)
         self._file = None
         with self._guard(), file:
-            file.write(end.encode("ascii"))
+            _write_all(file, end.encode("ascii"))
 
     def __enter__(self) -> Self:
         return self
@@ -187,15 +189,23 @@ class Trace:
         self._hasher.update(data)
         if self._file is not None:
             with self._guard():
-                self._file.write(data)
-                self._file.flush()
+                _write_all(self._file, data)
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
             raise LocalError(f"the trace {self._path} cannot be written: {error.strerror}") from error
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
 
 
 def format_header(header: Header) -> str:
@@ -218,6 +228,6 @@ def _check_name(name: str) -> str:
     if _NAME.fullmatch(name) is None:
         raise UsageError(
             f'"{make_printable(name)}" is no name in a trace',
-            hint=f'Lower-case letters, digits, ".", "_" and "-", at most {MAX_NAME}, begin with letter or digit.',
+            hint=f'At most {MAX_NAME} of a-z, 0-9, ".", "_" and "-"; the first is a letter or digit.',
         )
     return name

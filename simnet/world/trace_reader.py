@@ -1,9 +1,10 @@
 """Reads a trace that anybody may have written.
 
-- A line is matched as a whole before any of it is used, and never longer than a right one: no file costs more than
-  a pass over it in constant memory.
+- A line is matched as a whole before any of it is used, and no more is read of it than a right one may have:
+  no file costs more than a pass over it in constant memory.
 - What comes before the first wrong byte is given out first; then the error says which line is wrong.
-- A file that ends early, even within a line, is no error: its run was killed, or is still going. `is_complete` tells.
+- A file that ends early, even within a line, is no error: its run was killed, or is still going.
+  `is_complete` tells.
 - The last line must hold the hash of all lines before, and nothing may follow it.
 """
 

@@ -36,7 +36,7 @@ def parse_time(text: str) -> int:
     """Nanoseconds since the start of the run.
 
     Args:
-        text: as `format_time` writes it, "02:03", seconds such as "90" or "1.5", or a duration such as "1d12h".
+        text: as `format_time` writes it, "02:03" (hours, minutes), seconds such as "1.5", or "1d12h".
 
     Raises:
         UsageError: it is none of these, or later than any trace goes.
