@@ -3,8 +3,8 @@
 Rules:
 - A plan is drawn from a seed before the run, and is all that goes wrong in it; so it can be written down, cut
   down to what matters, and played again.
-- Faults overlap as they come. Conditions of links add up: the worst of all that hold counts. What ends restores
-  what was there without it.
+- Faults overlap as they come. Of the conditions of a link the worst of all that hold count. What ends
+  restores what was there without it.
 - Each kind is one function that begins it and, after `for_s`, one that ends it.
 """
 

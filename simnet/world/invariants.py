@@ -40,7 +40,7 @@ def find_undurable_replicas(world: "World") -> Iterator[str]:
 
 
 def is_durable(holder: Machine, chunk_id: bytes, size_bytes: int) -> bool:
-    """Does a power cut leave a chunk on a disk, as it should be? What was damaged on purpose counts as there."""
+    """Would a power cut leave a chunk on a disk, whole? What was damaged on purpose counts as there."""
     name = chunk_id.hex()
     path = f"blobs/{name[:2]}/{name}"
     disk = holder.disk

@@ -83,7 +83,7 @@ class World:
         """Waits until something holds; a failure, and False, if it does not in time."""
         end_s = self.now_s + within_s
         while not (result := _ask(holds)) and self.now_s < end_s:
-            await asyncio.sleep(POLL_S)
+            await self.sleep(POLL_S)
         self.expect(result, f"not within {within_s:g} s: {what}")
         return result
 
@@ -127,7 +127,7 @@ class World:
         """Looks at what must always hold, again and again, until it is cancelled."""
         while True:
             self._examine(ALWAYS)
-            await asyncio.sleep(WATCH_EVERY_S)
+            await self.sleep(WATCH_EVERY_S)
 
     def _examine(self, invariants: Sequence[Invariant]) -> None:
         for invariant in invariants:
@@ -152,7 +152,7 @@ class World:
         """Waits until nothing is under way; then what nodes count must be what there is."""
         end_s = self.now_s + REST_S
         while any(found for invariant in AT_REST for found in invariant(self)) and self.now_s < end_s:
-            await asyncio.sleep(POLL_S)
+            await self.sleep(POLL_S)
         self._examine(AT_REST)
 
     async def end(self) -> None:
