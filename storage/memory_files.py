@@ -152,7 +152,7 @@ class MemoryFiles:
                 data[bit // 8] ^= 1 << bit % 8
 
     def read_durable(self, path: str) -> bytes | None:
-        """What of a file a power cut is certain to leave; None if that may be less than it is now, or nothing.
+        """What a power cut is certain to leave of a file; None if that may be less than there is now.
 
         Counts as no operation.
         """

@@ -1,6 +1,7 @@
 """Runs a scenario from a seed. A run is a function of code, scenario, seed and settings."""
 
 import asyncio
+import random
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from time import perf_counter
 
 from kernel.uninterrupted import end_task
 from node.identity.peer_record import load_libp2p
+from simnet.world.faults import MakePlan, Plan, no_faults
 from simnet.world.guard import guarded
 from simnet.world.loop import VirtualLoop
 from simnet.world.sealed_loop import SimulationError
@@ -26,11 +28,13 @@ class Scenario:
         name: as on the command line.
         story: what happens, and what must hold.
         nodes: how many there are unless somebody says otherwise.
+        make_plan: draws the faults, which the story plays.
     """
 
     name: str
     story: Story
     nodes: int
+    make_plan: MakePlan = no_faults
 
     @property
     def summary(self) -> str:
@@ -50,6 +54,7 @@ class Outcome:
         real_s: how long it took.
         steps: callbacks of the loop.
         failures: what did not hold; empty if all is well.
+        plan: the faults.
     """
 
     scenario: str
@@ -59,6 +64,7 @@ class Outcome:
     real_s: float
     steps: int
     failures: list[str]
+    plan: Plan
 
 
 def run_scenario(
@@ -67,6 +73,7 @@ def run_scenario(
     *,
     nodes: int | None = None,
     until_s: float | None = None,
+    plan: Plan | None = None,
     trace_file: Path | None = None,
 ) -> Outcome:
     """Runs a scenario.
@@ -76,6 +83,7 @@ def run_scenario(
         seed: from which everything follows.
         nodes: how many; None: as many as the scenario has.
         until_s: ends the run at this virtual time; None: when the story ends.
+        plan: faults; None: those that follow from the seed.
         trace_file: where the trace is written; None: nowhere.
 
     Raises:
@@ -85,22 +93,22 @@ def run_scenario(
     started_s = perf_counter()
     loop = VirtualLoop()
     failures: list[str] = []
+    count = scenario.nodes if nodes is None else nodes
+    if plan is None:
+        plan = scenario.make_plan(random.Random(f"{seed}/plan"), count)  # noqa: S311 - a run must repeat
     with Trace(scenario.name, seed, trace_file) as trace, guarded() as guard:
         try:
-            loop.run(_tell(scenario, seed, nodes or scenario.nodes, until_s, trace, failures))
+            loop.run(_tell(scenario, World(seed, count, plan, trace, loop), until_s, failures))
         except SimulationError as error:
             failures.append(str(error))
         failures += [f"the real world was touched: {line}" for line in dict.fromkeys(guard.touched)]
         for failure in failures:
             trace.add(loop.now_ns, WORLD, "fail", failure)
     real_s = perf_counter() - started_s
-    return Outcome(scenario.name, seed, trace.hash_hex, loop.time(), real_s, loop.steps, failures)
+    return Outcome(scenario.name, seed, trace.hash_hex, loop.time(), real_s, loop.steps, failures, plan)
 
 
-async def _tell(
-    scenario: Scenario, seed: int, nodes: int, until_s: float | None, trace: Trace, failures: list[str]
-) -> None:
-    world = World(seed, nodes, trace)
+async def _tell(scenario: Scenario, world: World, until_s: float | None, failures: list[str]) -> None:
     watch = asyncio.create_task(world.watch())
     try:
         async with asyncio.timeout(until_s):

@@ -36,15 +36,19 @@ class World:
     Attributes:
         seed: from which everything follows.
         nodes: how many the story is to have.
+        plan: faults that the story is to play.
         rng: for choices of the story.
         network: between the machines.
         machines: all of them, in the order in which they were made.
         failures: what did not hold.
     """
 
-    def __init__(self, seed: int, nodes: int, trace: Trace) -> None:
+    def __init__(
+        self, seed: int, nodes: int, plan: Plan, trace: Trace, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self.seed = seed
         self.nodes = nodes
+        self.plan = plan
         self.rng = random.Random(f"{seed}/story")  # noqa: S311 - a run must repeat
         self.machines: list[Machine] = []
         self.failures: list[str] = []
@@ -52,7 +56,7 @@ class World:
         self._faults: dict[asyncio.Task[None], None] = {}
         self._climate = Conditions()
         self._weather: dict[tuple[str, str], dict[Fault, Conditions]] = {}
-        self._get_time = asyncio.get_running_loop().time
+        self._get_time = loop.time
         self.network = Network(random.Random(f"{seed}/network"), self.on_event)  # noqa: S311 - as above
 
     def on_event(self, place: str, kind: str, detail: str) -> None:
