@@ -8,6 +8,7 @@ import click
 
 from kernel.errors import LucidError
 from simnet.layout import MAX_NODES, Layout, NodeEntry, choose_layout
+from simnet.scenario_commands import explore_command, list_command, run_command, shrink_command
 from simnet.world_commands import show_command
 
 FOLLOW_S = 0.2
@@ -19,12 +20,14 @@ _CLEAR = "\x1b[K"
 def root() -> None:
     """Run many nodes on this machine, for tests and demonstrations.
 
-    The nodes are real `lucid-node` processes that talk over the loopback interface. They, their homes and
-    everything else of a cluster live in one directory.
+    `up` and its companions run real `lucid-node` processes that talk over the loopback interface; they, their
+    homes and everything else of a cluster live in one directory. `run`, `explore` and `shrink` run the same
+    nodes in a simulated world: one process, virtual time, faults from a seed.
     """
 
 
-root.add_command(show_command)
+for _command in (list_command, run_command, explore_command, shrink_command, show_command):
+    root.add_command(_command)
 
 
 def _with_cluster(function: Callable[..., Any]) -> Callable[..., Any]:

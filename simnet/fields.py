@@ -5,7 +5,39 @@
 
 from node.cli.fields import Fields
 
+_RUN = {
+    "scenario": "name of what was run",
+    "seed": "number that everything in the run follows from",
+    "trace_hash": "BLAKE3 of the trace, in hexadecimal: the identity of the run",
+    "virtual_s": "seconds that passed in the world",
+    "real_s": "seconds that it took",
+    "steps": "callbacks of the event loop",
+    "faults": "how many faults the plan has",
+    "failures": "what did not hold, an array of sentences; empty if all is well",
+}
+
 COMMAND_FIELDS: dict[str, Fields] = {
+    "list": {
+        "scenarios": "an array of {`name`, `nodes`, `summary`}",
+    },
+    "run": _RUN,
+    "explore": {
+        "scenario": "name of what was run",
+        "first_seed": "where it began",
+        "last_seed": "where it was to end",
+        "passed": "seeds that passed, before the one that failed",
+        "virtual_s": "seconds that passed in their worlds, together",
+        "real_s": "seconds that it took",
+        "failed": "the run of the lowest seed that failed, with the fields of `run`; else null",
+        "command": "what repeats it; else null",
+    },
+    "shrink": {
+        "before": "faults of the plan with which it failed",
+        "after": "those that are left",
+        "runs": "runs that it took",
+        "plan": "where the smaller plan stands",
+        "command": "what repeats the failure",
+    },
     "show": {
         "scenario": "name of what was run",
         "seed": "number that all randomness of the run was drawn from",

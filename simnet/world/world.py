@@ -209,11 +209,12 @@ class World:
     async def suffer(self, fault: Fault) -> None:
         """Lets one fault happen, from its beginning to its end."""
         kind = get_kind(fault.kind)
-        self.on_event(WORLD, "fault", str(fault))
+        begins, ends = ("partition", "heal") if fault.kind == "partition" else ("fault", "over")
+        self.on_event(WORLD, begins, str(fault))
         await kind.begin(self, fault)
         await self.sleep(fault.for_s)
         await kind.end(self, fault)
-        self.on_event(WORLD, "over", str(fault))
+        self.on_event(WORLD, ends, str(fault))
 
 
 def worst_of(conditions: Sequence[Conditions]) -> Conditions:
