@@ -5,7 +5,7 @@ Rules:
   module and wherever a loaded module has taken one by name. What opens sockets, threads and processes without
   those functions is caught by an audit hook (PEP 578).
 - A use raises, and is remembered with its line: who swallows the exception fails the run all the same.
-- A few libraries may look at the clock for what decides nothing, such as the creation time of a counter.
+- A few libraries may look at the clock for what decides nothing, such as how long a collection takes.
 
 What it cannot see: `datetime.now`, default arguments, attributes of classes. The linter has those.
 """
@@ -26,7 +26,7 @@ import nacl.utils
 
 from simnet.world.sealed_loop import SimulationError
 
-_HARMLESS = frozenset({"logging", "prometheus_client", "structlog"})
+_HARMLESS = frozenset({"hypothesis", "logging", "prometheus_client", "structlog"})
 _GUARDED: tuple[tuple[Any, str], ...] = (
     (time, "time time_ns monotonic monotonic_ns perf_counter perf_counter_ns sleep"),
     (os, "urandom getrandom"),

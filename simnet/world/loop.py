@@ -19,7 +19,7 @@ import sys
 import weakref
 from asyncio import events
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextvars import Context, copy_context
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -31,6 +31,7 @@ Ts = TypeVarTuple("Ts")
 
 MAX_STEPS_PER_INSTANT = 1_000_000
 COLLECT_EVERY_STEPS = 20_000
+END_S = 60.0
 COLLECT_ALL_EVERY_STEPS = 2_000_000
 _MIN_COMPACTED = 1024
 _MAX_SHOWN_TASKS = 64
@@ -121,7 +122,10 @@ class VirtualLoop(SealedLoop):
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(firstiter=self._on_generator, finalizer=self._on_orphan)
         try:
-            result: T = self.run_until_complete(main)
+            try:
+                result: T = self.run_until_complete(main)
+            finally:
+                self._cancel_all()
             self._collect(2)
             self.run_until_complete(self.shutdown_asyncgens())
         finally:
@@ -132,6 +136,21 @@ class VirtualLoop(SealedLoop):
         if self.complaints:
             raise SimulationError("\n".join(self.complaints))
         return result
+
+    def _cancel_all(self) -> None:
+        """Ends what is left: else it would be torn down whenever the collector comes by."""
+        left = [task for task in self.list_tasks() if task not in self._closers]
+        for task in left:
+            task.cancel()
+        if left:
+            self.run_until_complete(self._await_ends(left))
+
+    async def _await_ends(self, tasks: Sequence[asyncio.Task[Any]]) -> None:
+        try:
+            async with asyncio.timeout(END_S):
+                await asyncio.gather(*tasks, return_exceptions=True)
+        except TimeoutError:
+            self.complaints.append(f"tasks go on after the end of the run\n{self.describe_tasks()}")
 
     def run_until_complete(self, future: Any) -> Any:
         """See `asyncio.AbstractEventLoop`."""
@@ -146,6 +165,7 @@ class VirtualLoop(SealedLoop):
                 main.exception()  # the one that is raised tells enough
             raise
         finally:
+            main.remove_done_callback(self._on_main_done)
             self._is_running = False
             events._set_running_loop(None)
         return main.result()
