@@ -141,7 +141,8 @@ async def serve(directory: Path) -> None:
         )
         heads = HeadKeeper(ports, NETWORK, device)
         peering.load()
-        await peering.start(ANY_PORT, lambda: STANDING, [make_chunk_service(holdings, heads)])
+        services = [make_chunk_service(holdings, heads)]
+        await peering.start(ANY_PORT, lambda: True, lambda: STANDING, services)
         stack.push_async_callback(peering.stop)
         bare = grpc.aio.server()
         chunk_pb2_grpc.add_ChunkServiceServicer_to_server(BareChunks(), bare)  # type: ignore[abstract]

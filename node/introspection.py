@@ -20,6 +20,7 @@ class Introspection:
         self._services = tuple(services)
         self._is_serving = is_serving
         self._clock = clock
+        self._shown: bool | None = None
         self._health = health.aio.HealthServicer()
 
     def add_to(self, server: grpc.aio.Server) -> None:
@@ -31,8 +32,12 @@ class Introspection:
 
     async def show(self) -> None:
         """Tells the present health."""
+        is_serving = self._is_serving()
+        if is_serving == self._shown:
+            return
+        self._shown = is_serving
         statuses = health_pb2.HealthCheckResponse
-        status = statuses.SERVING if self._is_serving() else statuses.NOT_SERVING
+        status = statuses.SERVING if is_serving else statuses.NOT_SERVING
         for service in ("", *self._services):
             await self._health.set(service, status)
 

@@ -23,6 +23,7 @@ async def open_to_peers(node: Node) -> None:
     listen = node.config.listen
     await node.peering.start(
         parse_multiaddr(listen) if listen else None,
+        lambda: node.health.serving,
         lambda: Standing(node.health.serving, node.hosting.holdings.held_bytes, node.hosting.count_free()),
         [
             make_chunk_service(node.hosting.holdings, node.hosting.heads),

@@ -18,6 +18,9 @@ class MemoryRecords:
 
     def __init__(self, tables: Sequence[str], faults: Faults) -> None:
         self._tables: dict[str, dict[bytes, bytes]] = {name: {} for name in tables}
+        # Keys in order, made when they are first wanted after a change.
+        self._sorted: dict[str, list[bytes]] = {}
+        self._size_bytes = 0
         self._keys = {name: record_format.compute_table_key(name) for name in tables}
         self._faults = faults
 
@@ -40,7 +43,9 @@ class MemoryRecords:
         """See `Records.scan`."""
         rows = self._get_table(table)
         low, high = record_format.compute_range(prefix, start, reverse=reverse)
-        keys = sorted(rows)
+        keys = self._sorted.get(table)
+        if keys is None:
+            keys = self._sorted[table] = sorted(rows)
         keys = keys[bisect_left(keys, low) : len(keys) if high is None else bisect_left(keys, high)]
         found: list[tuple[bytes, bytes]] = []
         for key in reversed(keys) if reverse else keys:
@@ -58,20 +63,24 @@ class MemoryRecords:
     async def commit(self, operations: Sequence[Operation]) -> None:
         """See `Records.commit`."""
         record_format.check_operations(operations, self._keys)
-        changed = {operation.table: dict(self._tables[operation.table]) for operation in operations}
+        changed: dict[tuple[str, bytes], bytes | None] = {}
         for operation in operations:
-            self._apply(changed, operation)
-        growth = _measure(changed) - _measure({name: self._tables[name] for name in changed})
+            self._stage(changed, operation)
+        growth = sum(
+            _measure(key, value) - _measure(key, self._tables[table].get(key))
+            for (table, key), value in changed.items()
+        )
         verdict = self._faults.decide("commit", "records", max(growth, 0))
         if verdict.error is None or (verdict.happens and isinstance(verdict.error, Died)):
-            self._tables |= changed
+            self._apply(changed)
+            self._size_bytes += growth
             self._faults.used_bytes += growth
         if verdict.error:
             raise verdict.error
 
     def size_bytes(self) -> int:
         """See `Records.size_bytes`."""
-        return _measure(self._tables)
+        return self._size_bytes
 
     def close(self) -> None:
         """See `Records.close`. The next process is given this object."""
@@ -88,16 +97,28 @@ class MemoryRecords:
             raise record_format.get_unknown_table(table)
         return rows
 
-    def _apply(self, tables: dict[str, dict[bytes, bytes]], operation: Operation) -> None:
-        rows, table_key, key = tables[operation.table], self._keys[operation.table], operation.key
+    def _stage(self, changed: dict[tuple[str, bytes], bytes | None], operation: Operation) -> None:
+        table, key = operation.table, operation.key
         match operation:
             case Put(value=value):
-                rows[key] = record_format.encode_value(table_key, key, value)
+                changed[table, key] = record_format.encode_value(self._keys[table], key, value)
             case Delete():
-                rows.pop(key, None)
+                changed[table, key] = None
             case Expect(value=expected):
-                record_format.check_expected(operation.table, table_key, key, rows.get(key), expected)
+                stored = changed.get((table, key), self._tables[table].get(key))
+                record_format.check_expected(table, self._keys[table], key, stored, expected)
+
+    def _apply(self, changed: dict[tuple[str, bytes], bytes | None]) -> None:
+        for (table, key), value in changed.items():
+            rows = self._tables[table]
+            if value is None:
+                if rows.pop(key, None) is not None:
+                    self._sorted.pop(table, None)
+            else:
+                if key not in rows:
+                    self._sorted.pop(table, None)
+                rows[key] = value
 
 
-def _measure(tables: dict[str, dict[bytes, bytes]]) -> int:
-    return sum(len(key) + len(value) for rows in tables.values() for key, value in rows.items())
+def _measure(key: bytes, stored: bytes | None) -> int:
+    return 0 if stored is None else len(key) + len(stored)

@@ -8,6 +8,7 @@ unless the owner himself names one.
 
 import asyncio
 from collections.abc import Sequence
+from itertools import chain
 from weakref import WeakKeyDictionary
 
 from dht.ports import Peer, PeerIdentity
@@ -46,6 +47,9 @@ class PeerBook:
             transport, greeter, clock, entropy, self._on_greeted, self._on_changed, self._on_seen
         )
         self._configured = [Link(self._ports, address) for address in configured]
+        # Whom the owner configured: by name, or by where somebody answers.
+        self._devices = {address.device for address in configured if address.device is not None}
+        self._places = {address for address in configured if address.device is None}
         self._called: list[Link] = []
         self._group: asyncio.TaskGroup | None = None
         self._changes = 0
@@ -74,7 +78,8 @@ class PeerBook:
 
     def find(self, device: bytes) -> Peer | None:
         """See `dht.ports.Peers`."""
-        return next((link.peer for link in self._links if link.peer and link.device == device), None)
+        links = chain(self._configured, self._called)
+        return next((link.peer for link in links if link.peer and link.device == device), None)
 
     async def wait_changed(self) -> None:
         """See `dht.ports.Peers`. Callers are told apart by their tasks."""
@@ -142,12 +147,7 @@ class PeerBook:
         return self._configured + self._called
 
     def _is_configured(self, known: Acquaintance) -> bool:
-        return any(
-            link.address.place == known.address
-            if link.address.device is None
-            else link.address.device == known.identity.device
-            for link in self._configured
-        )
+        return known.identity.device in self._devices or known.address in self._places
 
     def _find_link(self, name: str) -> Link | None:
         found = {

@@ -101,6 +101,7 @@ class Peering:
     async def start(
         self,
         listen: Multiaddr | None,
+        is_serving: Callable[[], bool],
         get_standing: Callable[[], Standing],
         services: Sequence[Service] = (),
     ) -> None:
@@ -108,6 +109,7 @@ class Peering:
 
         Args:
             listen: the address; port 0 takes a free one.
+            is_serving: asked now and then, for the health service.
             get_standing: what peers are told of the node.
             services: what is served beside `NodeService`.
 
@@ -120,7 +122,7 @@ class Peering:
         interceptor = PeerInterceptor(
             self._tokens, self._clock, self._metrics, self._log, hosting_for=self._hosting_for
         )
-        server = PeerServer(self._transport, interceptor, self._clock, lambda: get_standing().serving)
+        server = PeerServer(self._transport, interceptor, self._clock, is_serving)
         place = server.bind(listen)
         await self._presenter.prepare()
         self._presenter.set_addresses((place,))
