@@ -253,9 +253,10 @@ def _parse_until(text: str | None) -> float | None:
     return None if text is None else parse_time(text) / 1e9
 
 
-def _read_plan(path: Path | None) -> "list[Any] | None":
+def _read_plan(path: Path | None) -> "Plan | None":
     from kernel.errors import UsageError
     from simnet.world.faults import decode_plan
+    from simnet.world.mishaps import get_kind
 
     if path is None:
         return None
@@ -266,7 +267,10 @@ def _read_plan(path: Path | None) -> "list[Any] | None":
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     if len(data) > MAX_PLAN_BYTES:
         raise UsageError(f"{path} is too long for a plan of faults")
-    return list(decode_plan(data.decode("utf-8", "replace")))
+    plan = decode_plan(data.decode("utf-8", "replace"))
+    for fault in plan:
+        get_kind(fault.kind)
+    return plan
 
 
 def _describe(outcome: "Outcome") -> dict[str, Any]:

@@ -105,11 +105,18 @@ class World:
         self.machines.append(machine)
         return machine
 
-    async def start_nodes(self, count: int, **flags: str) -> list[Machine]:
-        """Machines that all know each other, with their nodes started and connected."""
+    async def start_nodes(self, count: int, *, known: int | None = None, **flags: str) -> list[Machine]:
+        """Machines with their nodes started and connected.
+
+        Args:
+            count: how many.
+            known: each knows so many that come behind it in a ring; None: all know each other.
+            flags: settings as on the command line.
+        """
         machines = [self.add_machine() for _ in range(count)]
-        for machine in machines:
-            machine.configure(machines, flags)
+        for number, machine in enumerate(machines):
+            ring = [*machines[number + 1 :], *machines[:number]]
+            machine.configure(ring[:known], flags)
         await self.gather(*(machine.start() for machine in machines))
         await self.wait_connected(machines)
         return machines
