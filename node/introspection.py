@@ -8,7 +8,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from kernel.ports import Clock
 
-HEALTH_EVERY_S = 0.5
+HEALTH_EVERY_S = 2.0
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 
 
