@@ -72,24 +72,22 @@ class Skew:
 
     Attributes:
         offset_s: seconds that its wall clock is ahead, beside what it has gained.
-        drift: seconds that it gains each second, such as 1e-5.
+        drift: seconds that both its clocks gain each second, such as 1e-5.
+        gained_s: seconds that they had gained at virtual time `since_s`.
+        since_s: when `drift` was changed last.
     """
 
     def __init__(self) -> None:
         self.offset_s = 0.0
         self.drift = 0.0
-        self._gained_s = 0.0
-        self._since_s = 0.0
+        self.gained_s = 0.0
+        self.since_s = 0.0
 
     def shift(self, now_s: float, offset_s: float, drift: float) -> None:
         """Lets the wall clock jump, and changes how fast both clocks run, at virtual time `now_s`."""
         self.offset_s += offset_s
-        self._gained_s += (now_s - self._since_s) * self.drift
-        self._since_s, self.drift = now_s, drift
-
-    def read_s(self, now_s: float) -> float:
-        """Seconds since the run began, by the machine's monotonic clock."""
-        return now_s + self._gained_s + (now_s - self._since_s) * self.drift
+        self.gained_s += (now_s - self.since_s) * self.drift
+        self.since_s, self.drift = now_s, drift
 
 
 class LivingClock:
@@ -106,7 +104,8 @@ class LivingClock:
 
     def monotonic_ns(self) -> int:
         """See `kernel.ports.Clock`."""
-        return round(self._skew.read_s(self._get_time()) * 1e9)
+        skew, now_s = self._skew, self._get_time()
+        return round((now_s + skew.gained_s + (now_s - skew.since_s) * skew.drift) * 1e9)
 
     async def sleep(self, seconds: float) -> None:
         """See `kernel.ports.Clock`."""
