@@ -29,12 +29,13 @@ from benchmarks.proof import measure_proof
 from benchmarks.report import Context, render_json, render_text, write_docs
 from benchmarks.terminal import measure_terminal
 from benchmarks.transfer import measure_transfer
+from benchmarks.world import measure_world
 from kernel.errors import LucidError
 
 OURS = "lucid-node"
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ["restic", "borg", "script", "asciinema"]
-NAMES = ["bulk", "memory", "terminal", "startup", "proof", "transfer", "network"]
+NAMES = ["bulk", "memory", "terminal", "startup", "proof", "transfer", "network", "world"]
 LONG_NAMES = ["kills"]  # an hour and more: only where they are asked for
 CACHE = ROOT / ".cache" / "bench"
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -62,6 +63,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--rounds", type=int, help="interleaved rounds [3; terminal 5]")
     parser.add_argument("--keys", type=int, help="keystrokes per round [200]")
     parser.add_argument("--kills", type=int, help="of nodes, at random instants [500]")
+    parser.add_argument("--hours", type=int, help="of virtual time in the simulated world [24]")
     parser.add_argument("--quick", action="store_true", help="64M, 1 round, 50 keys: does it run at all?")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md and its plot")
@@ -77,6 +79,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     options.terminal_rounds = options.rounds or (1 if options.quick else 5)
     options.rounds = options.rounds or (1 if options.quick else 3)
     options.keys = options.keys or (50 if options.quick else 200)
+    options.hours = options.hours or (1 if options.quick else 24)
     options.kills = options.kills or (6 if options.quick else 500)
     return options
 
@@ -106,6 +109,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> tuple[list[Figure], l
         "network": lambda: measure_network(scratch, options.size, report) if with_us else [],
         "kills": lambda: [measure_kills(scratch, options.kills, report)] if with_us else [],
         "transfer": lambda: [measure_transfer(scratch, options.rounds, report)] if with_us else [],
+        "world": lambda: [measure_world(options.hours, report)] if with_us else [],
     }
     for name in [name for name in steps if name in options.only]:
         try:

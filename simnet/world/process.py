@@ -123,7 +123,7 @@ class Process:
 
     async def _await(self, task: "asyncio.Task[T]") -> T:
         """The result of a task of this process, whose death is nobody else's."""
-        await asyncio.wait_for(asyncio.shield(asyncio.gather(task, return_exceptions=True)), None)
+        await asyncio.gather(task, return_exceptions=True)
         if not self.life.is_alive:
             if not task.cancelled():
                 task.exception()

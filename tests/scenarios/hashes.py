@@ -1,6 +1,6 @@
 """Prints trace hashes: `python -m tests.scenarios.hashes FIRST LAST [--collect]`, all scenarios in turn.
 
-Seed S runs scenario number S modulo their count. With `--collect` the cyclic collector is on when a run begins.
+Seed S runs scenario number S modulo their count. With `--collect` the collector is on when a run begins.
 """
 
 import gc
