@@ -97,7 +97,7 @@ class Call:
                 self.metadata = (USER_AGENT, *encode_metadata(metadata))
             if self.is_unary_request:
                 self.first = self._serialize(request)
-        except (TypeError, grpc.aio.InternalError) as error:
+        except (TypeError, ValueError, grpc.aio.InternalError) as error:
             self._failure = error
             return
         if not self._is_too_long_to_send(self.first):
