@@ -202,7 +202,13 @@ class Channel(grpc.aio.Channel):
         return state
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        """Returns when the state is another one than `last_observed_state`."""
+        """Returns when the state is another one than `last_observed_state`.
+
+        Raises:
+            grpc.aio.UsageError: the channel is closed already.
+        """
+        if self._state is _State.SHUTDOWN:
+            raise grpc.aio.UsageError("Channel is closed.")
         while self._state is last_observed_state:
             watcher = self.loop.create_future()
             self._watchers.append(watcher)

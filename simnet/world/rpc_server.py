@@ -112,10 +112,10 @@ class Server(grpc.aio.Server):
 
     async def stop(self, grace: float | None) -> None:
         """Takes no more calls, gives those that run `grace` seconds, and ends when none is left."""
-        if not (self.is_accepting or self._running):
-            self._finish()
-            return
+        was_running = self.is_accepting or self._running
         self._stop_accepting()
+        if not was_running:
+            return  # also of a server that never started: it has not stopped either
         if self._running and grace is not None:
             await self._wait_empty(grace)
         for rpc in list(self._running):

@@ -51,7 +51,7 @@ async def test_stopping_ends_calls(world: World, grace: float | None) -> None:
     call = method(b"")
     await waiting.started.wait()
     await world.servers[0].stop(grace)
-    assert waiting.end == "cancelled"
+    await settle(lambda: waiting.end == "cancelled")
     assert (await outcome(call))[0] in {"UNAVAILABLE", "CANCELLED"}
 
 
@@ -63,7 +63,7 @@ async def test_stopping_ends_streams(world: World, grace: float | None) -> None:
     assert await call.read() == b"1"
     await waiting.started.wait()
     await world.servers[0].stop(grace)
-    assert waiting.end == "cancelled"
+    await settle(lambda: waiting.end == "cancelled")
     messages, code = await read_all(call)
     assert messages == []
     assert code in {"UNAVAILABLE", "CANCELLED"}
@@ -92,7 +92,7 @@ async def test_stopping_again_shortens_the_grace(world: World) -> None:
     await asyncio.sleep(0.05)
     await world.servers[0].stop(None)
     await stopping
-    assert waiting.end == "cancelled"
+    await settle(lambda: waiting.end == "cancelled")
     assert (await outcome(call))[0] in {"UNAVAILABLE", "CANCELLED"}
 
 
