@@ -2,7 +2,8 @@
 
 Rules, those of `grpc.aio`: a handler of streams is an asynchronous generator, or a coroutine that reads and
 writes by itself; a handler that raises ends the call with UNKNOWN, or with the code that it has set; one
-that is cancelled sends nothing. A handler of one answer that is not asynchronous runs where it is: there are no threads here.
+that is cancelled sends nothing. A handler of one answer that is not asynchronous runs where it is: there
+are no threads here.
 """
 
 import asyncio

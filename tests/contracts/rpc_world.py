@@ -1,4 +1,4 @@
-"""One server and its client, over real `grpc.aio` on loopback or in a simulated world: what a case is run against."""
+"""What a case is run against: a server and its client, over real `grpc.aio` or in a simulated world."""
 
 import asyncio
 import random
@@ -111,7 +111,10 @@ class RealWorld(World):
         async def on_connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             there, back = await asyncio.open_connection("127.0.0.1", target)
             self.pipes += [writer, back]
-            self.tasks += [asyncio.create_task(_copy(reader, back)), asyncio.create_task(_copy(there, writer))]
+            self.tasks += [
+                asyncio.create_task(_copy(reader, back)),
+                asyncio.create_task(_copy(there, writer)),
+            ]
 
         proxy = await asyncio.start_server(on_connected, "127.0.0.1", 0)
         self.proxies.append(proxy)
@@ -182,7 +185,7 @@ def make_world(name: str) -> RealWorld | SimulatedWorld:
 
 
 async def outcome(call: Any) -> tuple[str, Any]:
-    """How a call of one answer ends: "OK" and the answer, the name of its code and the details, or "cancelled"."""
+    """How a call of one answer ends: "OK" and the answer, name and details of its code, or "cancelled"."""
     try:
         return "OK", await call
     except grpc.aio.AioRpcError as error:
@@ -230,6 +233,8 @@ async def catch(awaitable: Any) -> type[BaseException] | None:
 
 async def settle(holds: Callable[[], bool]) -> None:
     """Lets the loop run until a condition holds."""
-    async with asyncio.timeout(10):
-        while not holds():
-            await asyncio.sleep(0.001)
+    for _ in range(10_000):
+        if holds():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it never came true")

@@ -217,7 +217,8 @@ async def test_cancelling_ends_an_iterator_of_requests(world: World) -> None:
 async def test_callbacks_of_a_cancelled_call_run_at_once(world: World) -> None:
     waiting = Waiting()
     method = await world.serve("unary_unary", waiting.answer)
-    call, called = method(b""), []
+    call = method(b"")
+    called: list[Any] = []
     await waiting.started.wait()
     call.add_done_callback(called.append)
     call.cancel()

@@ -145,7 +145,7 @@ async def test_waiting_for_readiness(world: World) -> None:
     await settle(lambda: channel.get_state() is State.TRANSIENT_FAILURE)
     assert not call.done()
     server = world.make_server(port=world.port)
-    handler = grpc.unary_unary_rpc_method_handler(echo)
+    handler: Any = grpc.unary_unary_rpc_method_handler(echo)
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("test.Service", {"Method": handler}),)
     )
@@ -157,7 +157,7 @@ async def test_waiting_for_readiness(world: World) -> None:
 async def test_a_server_that_starts_later(world: World) -> None:
     """Who connects before the server has started waits for it."""
     server = world.make_server()
-    handler = grpc.unary_unary_rpc_method_handler(echo)
+    handler: Any = grpc.unary_unary_rpc_method_handler(echo)
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("test.Service", {"Method": handler}),)
     )

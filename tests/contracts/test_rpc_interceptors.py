@@ -74,7 +74,7 @@ async def test_none_is_no_method(world: World) -> None:
 async def test_they_are_asked_about_methods_that_are_not_there(world: World) -> None:
     seen: list[Any] = []
     await world.serve("unary_unary", echo, interceptors=[make_recorder("only", seen)])
-    other = world.dial().unary_unary("/test.Service/Other")
+    other: Any = world.dial().unary_unary("/test.Service/Other")
     assert await outcome(other(b"")) == ("UNIMPLEMENTED", "Method not found!")
     assert seen == ["only before", "only after"]
 
@@ -144,7 +144,7 @@ async def test_one_that_passes_on_details_of_its_own(world: World) -> None:
         return await continuation(Details())
 
     await world.serve("unary_unary", echo, interceptors=[Interceptor(intercept)])
-    other = world.dial().unary_unary("/test.Service/Other")
+    other: Any = world.dial().unary_unary("/test.Service/Other")
     assert (await outcome(other(b"1")))[0] == "UNKNOWN"
 
 

@@ -176,7 +176,9 @@ async def test_trailing_metadata_that_are_invalid(world: World) -> None:
     assert await outcome(method(b"")) == ("INTERNAL", "Invalid metadata")
 
 
-@pytest.mark.parametrize("value", [{"key": "value"}, 5, ("key",), (("key", 5),), ((5, "value"),), [["key", "value"]]])
+@pytest.mark.parametrize(
+    "value", [{"key": "value"}, 5, ("key",), (("key", 5),), ((5, "value"),), [["key", "value"]]]
+)
 async def test_trailing_metadata_that_are_none(world: World, value: Any) -> None:
     errors: list[Any] = []
 

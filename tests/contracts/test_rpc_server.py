@@ -169,7 +169,7 @@ async def test_registered_handlers_come_before_generic_ones(world: World) -> Non
         return b"registered"
 
     server = world.make_server()
-    generic = {"Method": grpc.unary_unary_rpc_method_handler(echo)}
+    generic: dict[str, Any] = {"Method": grpc.unary_unary_rpc_method_handler(echo)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", generic),))
     server.add_registered_method_handlers(
         "test.Service", {"Method": grpc.unary_unary_rpc_method_handler(registered)}
@@ -184,7 +184,7 @@ async def test_the_first_generic_handler_answers(world: World) -> None:
 
     server = world.make_server()
     for handler in (echo, second):
-        methods = {"Method": grpc.unary_unary_rpc_method_handler(handler)}
+        methods: dict[str, Any] = {"Method": grpc.unary_unary_rpc_method_handler(handler)}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", methods),))
     await server.start()
     assert await world.stub("unary_unary")(b"first") == b"first"
@@ -220,29 +220,31 @@ async def test_an_answering_iterator_runs_in_the_task_of_its_call(world: World) 
     assert await read_all(method(iter([b"", b""]))) == ([b"mine", b"mine"], "OK")
 
 
-class NodeServicer(node_pb2_grpc.NodeServiceServicer):
-    async def Ping(self, request: node_pb2.PingRequest, context: Context) -> node_pb2.PingResponse:
-        return node_pb2.PingResponse(payload=request.payload)
+async def ping(servicer: Any, request: node_pb2.PingRequest, context: Context) -> node_pb2.PingResponse:
+    return node_pb2.PingResponse(payload=request.payload)
 
 
-class ChunkServicer(chunk_pb2_grpc.ChunkServiceServicer):
-    async def GetChunk(
-        self, request: chunk_pb2.GetChunkRequest, context: Context
-    ) -> AsyncIterator[chunk_pb2.GetChunkResponse]:
-        for _ in range(3):
-            yield chunk_pb2.GetChunkResponse()
+async def get_chunk(servicer: Any, request: Any, context: Context) -> AsyncIterator[Any]:
+    for _ in range(3):
+        yield chunk_pb2.GetChunkResponse()
 
-    async def PutChunk(
-        self, request_iterator: AsyncIterator[chunk_pb2.PutChunkRequest], context: Context
-    ) -> AsyncIterator[chunk_pb2.PutChunkResponse]:
-        async for _ in request_iterator:
-            yield chunk_pb2.PutChunkResponse()
+
+async def put_chunk(servicer: Any, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+    async for _ in requests:
+        yield chunk_pb2.PutChunkResponse()
+
+
+def make_servicer(base: type, **methods: Any) -> Any:
+    """A generated servicer that implements some of its methods."""
+    return type("Servicer", (base,), methods)()
 
 
 async def test_generated_stubs_and_servicers(world: World) -> None:
     server = world.make_server()
-    node_pb2_grpc.add_NodeServiceServicer_to_server(NodeServicer(), server)
-    chunk_pb2_grpc.add_ChunkServiceServicer_to_server(ChunkServicer(), server)
+    servicer = make_servicer(node_pb2_grpc.NodeServiceServicer, Ping=ping)
+    node_pb2_grpc.add_NodeServiceServicer_to_server(servicer, server)
+    servicer = make_servicer(chunk_pb2_grpc.ChunkServiceServicer, GetChunk=get_chunk, PutChunk=put_chunk)
+    chunk_pb2_grpc.add_ChunkServiceServicer_to_server(servicer, server)
     await server.start()
     channel = world.dial()
     node: Any = node_pb2_grpc.NodeServiceStub(channel)

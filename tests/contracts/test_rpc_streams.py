@@ -1,6 +1,7 @@
 """The kinds with streams, in both styles of handler and client: what arrives, and how it ends."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -70,10 +71,8 @@ async def write_and_abort(request: bytes, context: Context) -> None:
 
 async def suppress_abort_and_yield(request: bytes, context: Context) -> AsyncIterator[bytes]:
     yield b"0"
-    try:
+    with contextlib.suppress(grpc.aio.AbortError):
         await context.abort(Code.NOT_FOUND, "gone")
-    except grpc.aio.AbortError:
-        pass
     yield b"1"
 
 
@@ -125,7 +124,9 @@ STREAMS = [
 
 
 @READERS
-@pytest.mark.parametrize(("handler", "messages", "code"), STREAMS, ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize(
+    ("handler", "messages", "code"), STREAMS, ids=lambda value: getattr(value, "__name__", "")
+)
 async def test_a_stream_of_answers(
     world: World, read: Read, handler: Any, messages: list[bytes], code: str
 ) -> None:
@@ -265,7 +266,9 @@ BOTH = [
 
 
 @READERS
-@pytest.mark.parametrize(("handler", "messages", "code"), BOTH, ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize(
+    ("handler", "messages", "code"), BOTH, ids=lambda value: getattr(value, "__name__", "")
+)
 async def test_streams_both_ways(
     world: World, read: Read, handler: Any, messages: list[bytes], code: str
 ) -> None:

@@ -1,6 +1,7 @@
 """One request, one answer: how a call ends, and what both sides are told."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import grpc
@@ -62,10 +63,8 @@ async def abort_as_cancelled(request: bytes, context: Context) -> None:
 
 
 async def suppress_abort(request: bytes, context: Context) -> bytes:
-    try:
+    with contextlib.suppress(grpc.aio.AbortError):
         await context.abort(Code.NOT_FOUND, "first")
-    except grpc.aio.AbortError:
-        pass
     return b"ignored"
 
 
@@ -233,7 +232,8 @@ async def test_what_is_never_awaited_is_done_nevertheless(world: World) -> None:
 
 async def test_done_callbacks_get_the_call(world: World) -> None:
     method = await world.serve("unary_unary", echo)
-    call, called = method(b""), []
+    call = method(b"")
+    called: list[Any] = []
     call.add_done_callback(called.append)
     await call
     await asyncio.sleep(0)
