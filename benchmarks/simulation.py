@@ -1,6 +1,6 @@
 """Speed of the simulated gRPC, as a share of what bare asyncio does in the same run: machines differ, shares do not.
 
-    PYTHONPATH=.:proto .venv/bin/python benchmarks/simulation.py
+PYTHONPATH=.:proto .venv/bin/python benchmarks/simulation.py
 """
 
 import asyncio
