@@ -97,7 +97,7 @@ class Call:
                 self.metadata = (USER_AGENT, *encode_metadata(metadata))
             if self.is_unary_request:
                 self.first = self._serialize(request)
-        except (TypeError, grpc.aio.InternalError) as error:
+        except (TypeError, ValueError, grpc.aio.InternalError) as error:
             self._failure = error
             return
         if not self._is_too_long_to_send(self.first):
@@ -319,6 +319,18 @@ class UnaryResponse(Call):
     _waiter: "Future | None" = None
     _response: Any = None
     _data: bytes | None = None
+    _has_surplus = False
+
+    def on_message(self, data: bytes) -> None:
+        """A message of a server that takes the answer for a stream: a second one is never read."""
+        if self._code is None and not self._is_too_long_to_receive(data):
+            self._has_surplus = self._data is not None
+            self._data = data if self._data is None else self._data
+
+    def on_status(self, status: tuple[grpc.StatusCode, str, Headers]) -> None:
+        """The server has ended the call; that counts when all messages are read."""
+        if not self._has_surplus:
+            super().on_status(status)
 
     def on_response(self, response: tuple[bytes, grpc.StatusCode, str, Headers]) -> None:
         """The answer and the status have arrived, in one piece."""

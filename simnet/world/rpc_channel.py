@@ -202,7 +202,13 @@ class Channel(grpc.aio.Channel):
         return state
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        """Returns when the state is another one than `last_observed_state`."""
+        """Returns when the state is another one than `last_observed_state`.
+
+        Raises:
+            grpc.aio.UsageError: the channel is closed already.
+        """
+        if self._state is _State.SHUTDOWN:
+            raise grpc.aio.UsageError("Channel is closed.")
         while self._state is last_observed_state:
             watcher = self.loop.create_future()
             self._watchers.append(watcher)
@@ -278,6 +284,7 @@ class Channel(grpc.aio.Channel):
 
     def _on_failed(self, queue: dict[Call, None], why: str) -> None:
         self._why = f"failed to connect to 127.0.0.1:{self._port}: {why}"
+        self._host.network.on_event(self._host.name, "unreachable", why)
         chance = 1 + BACKOFF_JITTER * (2 * self._host.network.draw() - 1)
         self._retry = self.loop.call_later(self._backoff_s * chance, self._connect)
         self._backoff_s = min(LONGEST_BACKOFF_S, self._backoff_s * BACKOFF_FACTOR)

@@ -23,6 +23,7 @@ from simnet.world.rpc_metadata import Headers, check_trailing, encode_metadata, 
 _OK = grpc.StatusCode.OK
 _UNKNOWN = grpc.StatusCode.UNKNOWN
 _CODES: Mapping[Any, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+_INVALID = "Invalid metadata"
 _AUTH_CONTEXT = {"transport_security_type": [b"insecure"], "security_level": [b"TSI_SECURITY_NONE"]}
 
 
@@ -172,7 +173,11 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
         self.check_running()
         if self._is_initial_sent:
             raise grpc.aio.UsageError("Send initial metadata failed: already sent")
-        headers = encode_metadata(initial_metadata)
+        try:
+            headers = encode_metadata(initial_metadata)
+        except grpc.aio.InternalError:
+            self.send_status(grpc.StatusCode.INTERNAL, _INVALID)
+            raise
         self._check_connected()
         self._is_initial_sent = True
         self._end.out.send(HEAD_BYTES + measure_metadata(headers), self.caller.on_initial, headers)
@@ -301,14 +306,20 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
         if isinstance(message, str):
             message = message.encode()
         data = message if self.serializer is None else self.serializer(message)
+        if data is None:
+            return b""
         if not isinstance(data, bytes):
-            raise TypeError(f"expected bytes, not {type(data)}")
+            raise TypeError(f"Expected bytes, got {type(data).__name__}")
         return data
 
     def send_status(self, code: grpc.StatusCode, details: str) -> None:
         """Ends the call at the client."""
-        trailing = encode_metadata(self._trailing) if self._trailing else ()
         self.is_status_sent = True
+        trailing: Headers = ()
+        try:
+            trailing = encode_metadata(self._trailing)
+        except grpc.aio.InternalError:
+            code, details = grpc.StatusCode.INTERNAL, _INVALID
         caller, end = self.caller, self._end
         if caller is not None:
             self._unlink()
@@ -321,8 +332,12 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
         if 0 <= most < len(data):
             self._refuse(f"Sent message larger than max ({len(data)} vs. {most})")
             return
-        trailing = encode_metadata(self._trailing) if self._trailing else ()
         self.is_status_sent = True
+        try:
+            trailing = encode_metadata(self._trailing) if self._trailing else ()
+        except grpc.aio.InternalError:
+            self.send_status(grpc.StatusCode.INTERNAL, _INVALID)
+            return
         caller, end = self.caller, self._end
         if caller is not None:
             self._unlink()

@@ -2,12 +2,14 @@
 
 Rules, those of `grpc.aio`: a handler of streams is an asynchronous generator, or a coroutine that reads and
 writes by itself; a handler that raises ends the call with UNKNOWN, or with the code that it has set; one
-that is cancelled sends nothing. Handlers that are not asynchronous would need threads, and are refused.
+that is cancelled sends nothing. A handler of one answer that is not asynchronous runs where it is: there
+are no threads here.
 """
 
 import asyncio
 import inspect
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -19,11 +21,30 @@ _OK = grpc.StatusCode.OK
 _GENERATOR = inspect.CO_ASYNC_GENERATOR
 
 
-async def serve(rpc: Context, handler: Any) -> None:
-    """Runs a handler to its end, and tells the client of it; raises what only the server may see."""
+async def serve(
+    rpc: Context,
+    find: Callable[[Context], Awaitable[Any]],
+    on_served: Callable[[Context], None],
+    *,
+    is_too_many: bool,
+) -> None:
+    """Answers a call.
+
+    Args:
+        rpc: the call.
+        find: asks interceptors and server for the handler; None if there is none.
+        on_served: learns that the handler has ended.
+        is_too_many: the call is refused, if there is a handler.
+    """
     try:
         try:
-            await _run(rpc, handler)
+            handler = await find(rpc)
+            if handler is None:
+                rpc.send_status(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+            elif is_too_many:
+                rpc.send_status(grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!")
+            else:
+                await _run(rpc, handler)
         except grpc.aio.AbortError as error:
             if rpc.aborted is not error:
                 raise AssertionError("Abort error has been replaced!") from error
@@ -39,6 +60,8 @@ async def serve(rpc: Context, handler: Any) -> None:
         if not rpc.is_status_sent:
             code = grpc.StatusCode.UNKNOWN if rpc.status is _OK else rpc.status
             rpc.send_status(code, f"Unexpected {type(error)}: {error}")
+    finally:
+        on_served(rpc)
 
 
 async def _run(rpc: Context, handler: Any) -> None:
@@ -59,7 +82,9 @@ async def _run(rpc: Context, handler: Any) -> None:
         await _run_stream(rpc, behavior, request)
     else:
         behavior = handler.stream_unary if handler.request_streaming else handler.unary_unary
-        response = await behavior(request, rpc)
+        response = behavior(request, rpc)
+        if inspect.isawaitable(response):
+            response = await response
         rpc.check_running()
         rpc.send_response(rpc.serialize(response) if rpc.status is _OK else b"")
 

@@ -85,9 +85,11 @@ def measure_metadata(headers: Headers) -> int:
 def init_metadata(
     metadata: "grpc.aio.Metadata | Sequence[tuple[str, Any]] | None",
 ) -> tuple[tuple[str, Any], ...]:
-    """What a caller passes, in the order in which gRPC sends it: values of one key together."""
+    """What a caller passes, unchecked, in the order in which gRPC sends it: values of one key together."""
     if not metadata:
         return ()
     if isinstance(metadata, grpc.aio.Metadata):
         return tuple(metadata)
-    return tuple(grpc.aio.Metadata.from_tuple(tuple(metadata)))
+    if isinstance(metadata, Sequence):
+        metadata = grpc.aio.Metadata.from_tuple(tuple(metadata))
+    return tuple(metadata)

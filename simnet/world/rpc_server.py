@@ -21,7 +21,7 @@ from simnet.world.rpc_call import Call, Future, wake
 from simnet.world.rpc_context import Context
 from simnet.world.rpc_handling import serve
 from simnet.world.rpc_limits import read_options
-from simnet.world.rpc_metadata import Headers
+from simnet.world.rpc_metadata import ONLY_USER_AGENT, Headers, measure_metadata
 
 if TYPE_CHECKING:
     from simnet.world.network import Host
@@ -112,10 +112,10 @@ class Server(grpc.aio.Server):
 
     async def stop(self, grace: float | None) -> None:
         """Takes no more calls, gives those that run `grace` seconds, and ends when none is left."""
-        if not (self.is_accepting or self._running):
-            self._finish()
-            return
+        was_running = self.is_accepting or self._running
         self._stop_accepting()
+        if not was_running:
+            return  # also of a server that never started: it has not stopped either
         if self._running and grace is not None:
             await self._wait_empty(grace)
         for rpc in list(self._running):
@@ -186,30 +186,34 @@ class Server(grpc.aio.Server):
         if not self.is_accepting:
             rpc.send_status(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
             return
+        if call.metadata is not ONLY_USER_AGENT and self._has_too_many(call.metadata):
+            rpc.send_status(grpc.StatusCode.RESOURCE_EXHAUSTED, "received metadata size exceeds hard limit")
+            return
         is_too_many = self._most is not None and len(self._running) >= self._most
         self._running[rpc] = None
-        serving = self._serve(rpc, is_too_many=is_too_many)
+        serving = serve(rpc, self._find, self._on_served, is_too_many=is_too_many)
         task = self._loop.create_task(serving, context=self._context.copy())
         rpc.task = task
         task.add_done_callback(functools.partial(self._on_ended, rpc))
 
-    def _on_ended(self, rpc: Context, task: "asyncio.Task[None]") -> None:
-        del self._running[rpc]
-        for callback in rpc.callbacks:
-            callback()
-        rpc.release()
+    def _has_too_many(self, metadata: Headers) -> bool:
+        return 0 <= self._limits.metadata_bytes < measure_metadata(metadata)
+
+    def _on_served(self, rpc: Context) -> None:
+        """The handler has ended: there is room for another call."""
+        self._running.pop(rpc, None)
         if self._emptied and not self._running:
             wake(self._emptied)
 
-    async def _serve(self, rpc: Context, *, is_too_many: bool) -> None:
+    def _on_ended(self, rpc: Context, task: "asyncio.Task[None]") -> None:
+        self._on_served(rpc)  # a task that is cancelled before its first step has not served
+        for callback in rpc.callbacks:
+            callback()
+        rpc.release()
+
+    async def _find(self, rpc: Context) -> Handler:
         details = _Details(rpc.method, rpc.metadata)
-        handler = await self._ask(0, details) if self._interceptors else self._look_up(details)
-        if handler is None:
-            rpc.send_status(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
-        elif is_too_many:
-            rpc.send_status(grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!")
-        else:
-            await serve(rpc, handler)
+        return await self._ask(0, details) if self._interceptors else self._look_up(details)
 
     async def _ask(self, index: int, details: Any) -> Handler:
         """Asks the interceptors from `index` on, then the handlers."""
@@ -219,6 +223,8 @@ class Server(grpc.aio.Server):
         return await self._interceptors[index].intercept_service(continuation, details)
 
     def _look_up(self, details: Any) -> Handler:
+        if not isinstance(details, _Details):
+            raise TypeError(f"an interceptor passes on what it was given, not {type(details)}")
         handler = self._registered.get(details.method)
         if handler is not None:
             return handler

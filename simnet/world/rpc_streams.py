@@ -50,6 +50,12 @@ class ResponseStream(Call):
         self._inbox.append(data)
         self._wake_reader()
 
+    def on_response(self, response: tuple[bytes, grpc.StatusCode, str, Headers]) -> None:
+        """The answer of a server that takes it for the only one."""
+        data, *status = response
+        self.on_message(data)
+        self.on_status((status[0], status[1], status[2]))
+
     def on_status(self, status: tuple[grpc.StatusCode, str, Headers]) -> None:
         """The server has ended the call; that counts when all messages are read."""
         if self._inbox and self._code is None:

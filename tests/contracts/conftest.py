@@ -1,7 +1,7 @@
 """The adapters that every contract suite runs over."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from storage.lmdb_records import LmdbRecords
 from storage.memory_files import MemoryFiles
 from storage.memory_records import MemoryRecords
 from storage.os_files import OsFiles
+from tests.contracts.rpc_world import World, make_world
 
 
 class SeededRng:
@@ -101,3 +102,11 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LmdbBench 
     )
     yield opened
     opened.close()
+
+
+@pytest.fixture(params=["real", "simulated"])
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    """A server and its client: a case of an RPC must end the same way in both."""
+    made = make_world(request.param)
+    yield made
+    await made.close()
