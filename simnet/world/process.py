@@ -41,6 +41,7 @@ class Setup:
         config: its settings.
         disk: what it finds and leaves.
         skew: of its clock.
+        twist: what turns it into an adversary; None: it is honest.
     """
 
     seed: int
@@ -49,6 +50,7 @@ class Setup:
     config: NodeConfig
     disk: Disk
     skew: Skew
+    twist: Callable[[Node], None] | None = None
 
 
 class Process:
@@ -136,6 +138,8 @@ class Process:
         offload = LivingOffload(life, rng, setup.disk.latency_s)
         store = await self._open_store(offload)
         self.node = self._compose(offload, store)
+        if setup.twist is not None:
+            setup.twist(self.node)
         await self.node.start()
         await open_to_peers(self.node)
         self._ready.set()
