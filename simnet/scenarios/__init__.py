@@ -1,9 +1,15 @@
 """Scenarios of the simulated world, each a story: set-up, what happens, what must hold."""
 
+from simnet.scenarios.liars import liar_among_replicas
 from simnet.scenarios.replication import record_replicate_restore
+from simnet.scenarios.slowness import slow_loris
 from simnet.world.run import Scenario
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
-    for scenario in (Scenario("record-replicate-restore", record_replicate_restore, nodes=4),)
+    for scenario in (
+        Scenario("record-replicate-restore", record_replicate_restore, nodes=4),
+        Scenario("liar-among-replicas", liar_among_replicas, nodes=5),
+        Scenario("slow-loris", slow_loris, nodes=5),
+    )
 }

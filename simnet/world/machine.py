@@ -159,11 +159,7 @@ class Machine:
         await self.settle()
 
     async def stop(self) -> None:
-        """Ends the node well.
-
-        Raises:
-            SimulationError: a task of it goes on.
-        """
+        """Ends the node well. That one of its tasks goes on is a failure."""
         if self.process is None:
             return
         await self.process.stop()
@@ -174,7 +170,8 @@ class Machine:
             self._host.crash()
         self._on_event(self.name, "stop", str(process.life))
         if left:
-            raise SimulationError(f"tasks of {process.life} go on after its end:\n{_describe(left)}")
+            self._on_event(self.name, "fail", f"tasks of {process.life} go on:\n{_describe(left)}")
+            await self._end_tasks(process.life, left)
 
     async def restart(self) -> None:
         """Ends the node well, and starts it again."""
@@ -217,9 +214,13 @@ class Machine:
         if self._host is not None:
             self._host.crash(power_cut=power_cut)
         tasks = self._list_tasks(life)
+        self.disk.restart(power_cut=power_cut)
+        await self._end_tasks(life, tasks)
+
+    async def _end_tasks(self, life: Life, tasks: Sequence[SimTask]) -> None:
+        """Waits for tasks of a dead process, which have nothing to do any more."""
         for task in tasks:
             task.cancel()
-        self.disk.restart(power_cut=power_cut)
         try:
             async with asyncio.timeout(DEATH_S):
                 await asyncio.gather(*tasks, return_exceptions=True)

@@ -7,6 +7,7 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from kernel.uninterrupted import end_task
 from node.compose import Node, compose
 from node.config import NodeConfig
 from node.identity.peer_keys import PeerKeys
@@ -109,7 +110,7 @@ class Process:
             await self._await(self._main)
 
     async def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Lets the process do something.
+        """Lets the process do something. Whoever is cancelled while he waits for it cancels it.
 
         Raises:
             ProcessDied: it was dead, or died meanwhile.
@@ -118,7 +119,11 @@ class Process:
         if not self.life.is_alive:
             work.close()
             raise ProcessDied(str(self.life))
-        return await self._await(self._spawn(work))
+        task = self._spawn(work)
+        try:
+            return await self._await(task)
+        finally:
+            await end_task(task)
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         return asyncio.get_running_loop().create_task(work, context=self._context.copy())
