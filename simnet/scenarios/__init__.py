@@ -1,7 +1,9 @@
 """Scenarios of the simulated world, each a story: set-up, what happens, what must hold."""
 
 from simnet.scenarios.liars import liar_among_replicas
+from simnet.scenarios.replays import replays
 from simnet.scenarios.replication import record_replicate_restore
+from simnet.scenarios.rollbacks import rolled_back_heads
 from simnet.scenarios.slowness import slow_loris
 from simnet.world.run import Scenario
 
@@ -11,5 +13,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("record-replicate-restore", record_replicate_restore, nodes=4),
         Scenario("liar-among-replicas", liar_among_replicas, nodes=5),
         Scenario("slow-loris", slow_loris, nodes=5),
+        Scenario("replays", replays, nodes=5),
+        Scenario("rolled-back-heads", rolled_back_heads, nodes=6),
     )
 }
