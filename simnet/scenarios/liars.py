@@ -29,7 +29,7 @@ SILENT = ("silence", "trickle")
 
 
 async def liar_among_replicas(world: World) -> None:
-    """One of the holders lies: what is read is right all the same, an audit finds the liar, others take over."""
+    """A holder lies: what is read is right all the same, an audit finds the liar, others take over."""
     name = world.rng.choice(LIARS + SILENT)
     owner, *holders = await start_with_liar(world, name)
     liar = next(machine for machine in holders if machine.is_adversary)

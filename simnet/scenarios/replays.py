@@ -78,7 +78,9 @@ class Mallory:
         rows = list_counting(owner)
         for row in (row for row in rows if row.holder != self._victim.device):
             await self._expect("a lease for another holder", Reason.WRONG_HOLDER, self._put(row.lease))
-            await self._expect("a release for another holder", Reason.WRONG_HOLDER, self._release(row.release))
+            await self._expect(
+                "a release for another holder", Reason.WRONG_HOLDER, self._release(row.release)
+            )
         for row in (row for row in rows if row.holder == self._victim.device):
             forged = sign_lease(self._key, NETWORK, get_lease(row))
             forged.public_key = row.lease.public_key

@@ -34,7 +34,7 @@ REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 
 
 async def slow_loris(world: World) -> None:
-    """Strangers and a peer open calls and feed them slowly, or not at all: all others are served as before."""
+    """Strangers and a peer open calls and feed them slowly, or not at all: others are served as before."""
     owner, *holders = await world.start_nodes(world.nodes)
     hostile = world.rng.choice(holders)
     hostile.turn("hostile-caller")
@@ -147,7 +147,8 @@ async def _call_again_and_again(
             over = asyncio.Event()
             with suppress(grpc.aio.AioRpcError):
                 try:
-                    await channel.stream_unary(method)(send(over))
+                    call: Any = channel.stream_unary(method)  # it takes what it is given: bytes
+                    await call(send(over))
                 finally:
                     over.set()
             await world.sleep(1.0)

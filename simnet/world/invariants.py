@@ -35,10 +35,13 @@ def find_undurable_replicas(world: "World") -> Iterator[str]:
     holders = {machine.device: machine for machine in world.machines}
     for owner in list_ready(world):
         now_s = owner.node.ports.clock.wall_ns() / 1e9
+        recordings = owner.node.spreading.recordings
         for page in iterate_replicas(owner.node.ports.records):
-            for _, row in page:
+            for key, row in page:
                 holder = holders.get(row.holder)
                 if holder is None or holder.is_adversary or not is_counting(row, now_s):
+                    continue
+                if recordings.is_deleted(key[:16]):  # it is being released
                     continue
                 lease = get_lease(row)
                 if not is_durable(holder, lease.chunk_id, lease.size_bytes):
