@@ -151,10 +151,14 @@ class MemoryFiles:
             if bit // 8 < len(data):
                 data[bit // 8] ^= 1 << bit % 8
 
-    def read_durable(self, path: str) -> bytes | None:
+    def read_durable(self, path: str, *, whole: bool = True) -> bytes | None:
         """What a power cut is certain to leave of a file; None if that may be less than there is now.
 
         Counts as no operation.
+
+        Args:
+            path: of the file.
+            whole: False: what was synced counts, even if more was written since; None if nothing is certain.
         """
         check_path(path)
         directory = self._root
@@ -165,7 +169,9 @@ class MemoryFiles:
                 return None
             directory = entry
         file = directory.durable.get(name)
-        if file is not directory.entries.get(name) or not isinstance(file, _File) or file.unsynced:
+        if file is not directory.entries.get(name) or not isinstance(file, _File):
+            return None
+        if whole and file.unsynced:
             return None
         return bytes(file.durable)
 

@@ -31,6 +31,11 @@ class Place(Protocol):
 class Stream(Protocol):
     """One half of a call, at one end."""
 
+    @property
+    def buffered_bytes(self) -> int:
+        """What has come and was not read yet."""
+        ...
+
     def on_lost(self, why: str) -> None:
         """The connection is gone."""
         ...

@@ -1,6 +1,7 @@
 """What must hold in every run, whatever the story.
 
-Always: a replica that counts is durable at its holder. When nothing is under way: what nodes count is what is
+Always: a replica that counts is durable at its holder, no two of a chunk are with one owner, and what a node
+and the network keep for it in memory has its bounds. When nothing is under way: what nodes count is what is
 on their disks, and what was recorded and acknowledged can be read. An invariant looks at disks and memory and
 changes nothing; it gives what does not hold, a line each. A room adds its own to the table of its kind.
 """
@@ -11,14 +12,20 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError
 
 from dht import tables as dht_tables
+from dht.incoming import IncomingLimits
 from dht.replicas import get_lease, is_counting, iterate_replicas
 from kernel.chunk_id import compute_blob_id
 from kernel.errors import StoreDamaged
 from lucid.v1 import chunk_pb2
+from node.rpc.node_servicer import MAX_PENDING
+from node.rpc.tokens import MAX_TOKENS
 from simnet.world.machine import Machine
 
 if TYPE_CHECKING:
     from simnet.world.world import World
+
+MOST_BUFFERED_BYTES = 64 << 20
+"""Messages that the network keeps for one host, because they are on their way or nobody has read them."""
 
 Invariant = Callable[["World"], Iterator[str]]
 
@@ -28,15 +35,56 @@ def find_undurable_replicas(world: "World") -> Iterator[str]:
     holders = {machine.device: machine for machine in world.machines}
     for owner in list_ready(world):
         now_s = owner.node.ports.clock.wall_ns() / 1e9
+        recordings = owner.node.spreading.recordings
         for page in iterate_replicas(owner.node.ports.records):
-            for _, row in page:
+            for key, row in page:
                 holder = holders.get(row.holder)
                 if holder is None or holder.is_adversary or not is_counting(row, now_s):
+                    continue
+                if recordings.is_deleted(key[:16]):  # it is being released
                     continue
                 lease = get_lease(row)
                 if not is_durable(holder, lease.chunk_id, lease.size_bytes):
                     name = lease.chunk_id.hex()[:8]
                     yield f"{holder.name} gave {owner.name} a receipt for {name}; a power cut could take it"
+
+
+def find_crowded_replicas(world: "World") -> Iterator[str]:
+    """Replicas of a chunk that count are on nodes of different owners, none of them the recorder's."""
+    owners = {machine.device: machine.owner.identity.public_key for machine in world.machines}
+    for owner in list_ready(world):
+        now_s = owner.node.ports.clock.wall_ns() / 1e9
+        held: dict[bytes, list[bytes]] = {}
+        for page in iterate_replicas(owner.node.ports.records):
+            for key, row in page:
+                if is_counting(row, now_s):
+                    held.setdefault(key[:-1], [owner.owner.identity.public_key]).append(
+                        owners.get(row.holder, row.holder)
+                    )
+        for key, found in held.items():
+            if len(set(found)) < len(found):
+                yield f"{owner.name} counts several replicas of chunk {key.hex()[-8:]} with one owner"
+
+
+def find_full_memories(world: "World") -> Iterator[str]:
+    """Whatever others do, what is kept in memory because of them has a bound."""
+    for machine in list_ready(world):
+        if machine.is_adversary:
+            continue
+        incoming, limits = machine.node.hosting.holdings._incoming, IncomingLimits()
+        owners = {key[0] for key in incoming._transfers}
+        most = max((incoming.used_bytes(owner) for owner in owners), default=0)
+        servicer, tokens = machine.node.peering.servicer, machine.node.peering._tokens
+        for what, used, bound in (
+            ("bytes of transfers", incoming.used_bytes(), limits.total_bytes),
+            ("bytes of transfers of one owner", most, limits.owner_bytes),
+            ("transfers that wait", incoming._waiting, limits.waiting),
+            ("handshakes", len(servicer._pending._pending), MAX_PENDING),
+            ("tokens", len(tokens._callers), MAX_TOKENS),
+            ("bytes of the network", machine.buffered_bytes, MOST_BUFFERED_BYTES),
+        ):
+            if used > bound:
+                yield f"{machine.name} has {used} {what} in memory; {bound} are the most"
 
 
 def is_durable(holder: Machine, chunk_id: bytes, size_bytes: int) -> bool:
@@ -86,5 +134,5 @@ def list_ready(world: "World") -> list[Machine]:
     return [machine for machine in world.machines if machine.is_ready]
 
 
-ALWAYS: tuple[Invariant, ...] = (find_undurable_replicas,)
+ALWAYS: tuple[Invariant, ...] = (find_undurable_replicas, find_crowded_replicas, find_full_memories)
 AT_REST: tuple[Invariant, ...] = (find_wrong_counts,)

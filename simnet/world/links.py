@@ -162,6 +162,11 @@ class Pipe:
         self._timeout: asyncio.TimerHandle | None = None
         self.is_clear = link.conditions.is_instant
 
+    @property
+    def held_bytes(self) -> int:
+        """Messages that are on their way."""
+        return sum(len(argument) for _, _, argument in self._queue if isinstance(argument, bytes))
+
     def send(self, size_bytes: int, deliver: Deliver, argument: Any) -> None:
         """Has `deliver(argument)` called at the other end when the bytes arrive there."""
         if self.is_clear:

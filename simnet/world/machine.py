@@ -19,13 +19,14 @@ from node.config import load_config
 from node.home import Home
 from node.identity.peer_keys import PeerKeys
 from session.access import RecorderKeys
+from simnet.world.adversaries import get_adversary
 from simnet.world.disk import Disk
 from simnet.world.life import EPOCH_NS, Life, Skew
 from simnet.world.network import Host, Network
 from simnet.world.node_log import make_trace_logger
 from simnet.world.process import Process, ProcessDied, Setup, is_death
 from simnet.world.sealed_loop import SimulationError
-from simnet.world.tasks import SimTask
+from simnet.world.tasks import SimTask, describe_task
 from simnet.world.transport import SimTransport
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ class Machine:
         disk: outlives processes.
         skew: of its clock.
         process: that runs on it; None while none does.
-        is_adversary: does its node not play by the rules?
+        adversary: name of what its next process is turned into; empty: it is honest. See `adversaries`.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Machine:
         self.disk = Disk(seed, name, "disk")
         self.skew = Skew()
         self.process: Process | None = None
-        self.is_adversary = False
+        self.adversary = ""
         self._seed = seed
         self._network = network
         self._on_event = on_event
@@ -86,6 +87,26 @@ class Machine:
     def device(self) -> bytes:
         """ID of its node."""
         return self._device.identity.public_key
+
+    @property
+    def is_adversary(self) -> bool:
+        """Does its node not play by the rules?"""
+        return bool(self.adversary)
+
+    @property
+    def buffered_bytes(self) -> int:
+        """What the network holds for its node."""
+        return 0 if self._host is None else self._host.buffered_bytes
+
+    def turn(self, name: str) -> None:
+        """Makes its node, from its next process on, the adversary of that name.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        get_adversary(name)
+        self.adversary = name
+        self._on_event(self.name, "turn", name)
 
     @property
     def is_running(self) -> bool:
@@ -138,11 +159,7 @@ class Machine:
         await self.settle()
 
     async def stop(self) -> None:
-        """Ends the node well.
-
-        Raises:
-            SimulationError: a task of it goes on.
-        """
+        """Ends the node well. That one of its tasks goes on is a failure."""
         if self.process is None:
             return
         await self.process.stop()
@@ -153,7 +170,8 @@ class Machine:
             self._host.crash()
         self._on_event(self.name, "stop", str(process.life))
         if left:
-            raise SimulationError(f"tasks of {process.life} go on after its end: {left}")
+            self._on_event(self.name, "fail", f"tasks of {process.life} go on:\n{_describe(left)}")
+            await self._end_tasks(process.life, left)
 
     async def restart(self) -> None:
         """Ends the node well, and starts it again."""
@@ -196,14 +214,19 @@ class Machine:
         if self._host is not None:
             self._host.crash(power_cut=power_cut)
         tasks = self._list_tasks(life)
+        self.disk.restart(power_cut=power_cut)
+        await self._end_tasks(life, tasks)
+
+    async def _end_tasks(self, life: Life, tasks: Sequence[SimTask]) -> None:
+        """Waits for tasks of a dead process, which have nothing to do any more."""
         for task in tasks:
             task.cancel()
-        self.disk.restart(power_cut=power_cut)
         try:
             async with asyncio.timeout(DEATH_S):
                 await asyncio.gather(*tasks, return_exceptions=True)
         except TimeoutError:
-            raise SimulationError(f"tasks of {life}, which is dead, go on: {tasks}") from None
+            left = _describe([task for task in tasks if not task.done()])
+            raise SimulationError(f"tasks of {life}, which is dead, go on:\n{left}") from None
 
     def _list_tasks(self, life: Life) -> list[SimTask]:
         own = asyncio.current_task()
@@ -223,7 +246,8 @@ class Machine:
     def _make_setup(self) -> Setup:
         flags = {"listen": str(self.address), **self._flags}
         config = load_config(Home(Path("/simulated") / self.name), {}, flags)
-        return Setup(self._seed, self._keys, self._peer_keys, config, self.disk, self.skew)
+        twist = get_adversary(self.adversary) if self.adversary else None
+        return Setup(self._seed, self._keys, self._peer_keys, config, self.disk, self.skew, twist)
 
 
 def make_keys(owner: OwnerKeys, device: DeviceKeys, sequence: int) -> tuple[RecorderKeys, PeerKeys]:
@@ -238,6 +262,10 @@ def make_keys(owner: OwnerKeys, device: DeviceKeys, sequence: int) -> tuple[Reco
     identity = owner.identity.public_key
     keys = RecorderKeys(NETWORK, device.identity, identity, reader, reading, {name}, grants)
     return keys, PeerKeys(NETWORK, device, grants, head_grant)
+
+
+def _describe(tasks: Sequence[SimTask]) -> str:
+    return "\n".join(line for task in tasks for line in describe_task(task))
 
 
 def derive_root(seed: int, *names: str) -> bytes:

@@ -28,10 +28,18 @@ FIRST_PORT = 20_000
 _FIRST_CLIENT_PORT, _CLIENT_PORTS = 40_000, 25_000
 
 OnEvent = Callable[[str, str, str], None]
+OnCall = Callable[[str, str, float | None], None]
+OnResponse = Callable[[str, str, bytes], None]
 
 
 class Network:
-    """All hosts and links of a world."""
+    """All hosts and links of a world.
+
+    Attributes:
+        on_event: learns what happens: where, what kind, and the detail.
+        on_call: learns of every call that begins: where, method, and the seconds that it may take.
+        on_response: learns of every answer before it is sent: where, method, and its bytes.
+    """
 
     def __init__(self, rng: random.Random, on_event: OnEvent) -> None:
         """A network without hosts.
@@ -42,6 +50,8 @@ class Network:
         """
         self._rng = rng
         self.on_event = on_event
+        self.on_call: OnCall | None = None
+        self.on_response: OnResponse | None = None
         self._default = Conditions()
         self._links: dict[tuple[str, str], Link] = {}
         self._hosts: dict[str, Host] = {}
@@ -229,6 +239,13 @@ class Host:
                 connection.forget()
         self.network.on_event(self.name, "crash", "power cut" if power_cut else "")
         self.network.refresh()
+
+    @property
+    def buffered_bytes(self) -> int:
+        """What has come and was not read yet, and what is on its way from here."""
+        ends = [end for each in self.connections for end in (each.client, each.server) if end.place is self]
+        unread = sum(stream.buffered_bytes for end in ends for stream in end.streams)
+        return unread + sum(end.out.held_bytes for end in ends)
 
     def add_listener(self, listener: "Listener") -> None:
         """Has a listener crash with the host."""

@@ -7,6 +7,7 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from kernel.uninterrupted import end_task
 from node.compose import Node, compose
 from node.config import NodeConfig
 from node.identity.peer_keys import PeerKeys
@@ -41,6 +42,7 @@ class Setup:
         config: its settings.
         disk: what it finds and leaves.
         skew: of its clock.
+        twist: what turns it into an adversary; None: it is honest.
     """
 
     seed: int
@@ -49,6 +51,7 @@ class Setup:
     config: NodeConfig
     disk: Disk
     skew: Skew
+    twist: Callable[[Node], None] | None = None
 
 
 class Process:
@@ -107,7 +110,7 @@ class Process:
             await self._await(self._main)
 
     async def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Lets the process do something.
+        """Lets the process do something. Whoever is cancelled while he waits for it cancels it.
 
         Raises:
             ProcessDied: it was dead, or died meanwhile.
@@ -116,7 +119,11 @@ class Process:
         if not self.life.is_alive:
             work.close()
             raise ProcessDied(str(self.life))
-        return await self._await(self._spawn(work))
+        task = self._spawn(work)
+        try:
+            return await self._await(task)
+        finally:
+            await end_task(task)
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         return asyncio.get_running_loop().create_task(work, context=self._context.copy())
@@ -136,6 +143,8 @@ class Process:
         offload = LivingOffload(life, rng, setup.disk.latency_s)
         store = await self._open_store(offload)
         self.node = self._compose(offload, store)
+        if setup.twist is not None:
+            setup.twist(self.node)
         await self.node.start()
         await open_to_peers(self.node)
         self._ready.set()

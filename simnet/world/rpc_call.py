@@ -105,6 +105,11 @@ class Call:
         if self._deadline is not None and self._code is None:
             self._timer = channel.loop.call_at(self._deadline, self._on_deadline)
 
+    @property
+    def buffered_bytes(self) -> int:
+        """Messages that have come and were not read yet."""
+        return 0
+
     def begin(self, end: End) -> None:
         """The channel is connected: the call goes out."""
         self.end = end

@@ -229,6 +229,8 @@ class Channel(grpc.aio.Channel):
             raise grpc.aio.UsageError("Channel is closed.")
         self._calls[call] = None
         self._host.network.on_event(self._host.name, "call", call.stub.method)
+        if self._host.network.on_call is not None:
+            self._host.network.on_call(self._host.name, call.stub.method, call.timeout)
         if call.timeout is not None and call.timeout <= 0:
             self.loop.call_soon(call.fail, grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
         elif self._end is not None:

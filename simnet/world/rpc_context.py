@@ -59,6 +59,7 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
         self.status = _OK
         self.callbacks: list[Callable[[], None]] = []
         self.task: asyncio.Task[None] | None = None
+        self.on_response: Callable[[str, str, bytes], None] | None = None
         self._end = end
         self._limits = limits
         self._loop = loop
@@ -80,6 +81,11 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
         if caller.is_unary_request:
             self.on_message(caller.first)
             self._is_half_closed = True
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Messages that have come and were not read yet."""
+        return sum(map(len, self._inbox))
 
     def on_message(self, data: bytes) -> None:
         """A message has arrived."""
@@ -157,6 +163,8 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
         if 0 <= most < len(data):
             self._refuse(f"Sent message larger than max ({len(data)} vs. {most})")
             return
+        if self.on_response is not None:
+            self.on_response(self._end.place.name, self.method, data)
         self._unread += len(data) + UNREAD_BYTES
         self._end.out.send(len(data) + FRAME_BYTES, self.caller.on_message, data)
         while self._unread >= WINDOW_BYTES and not self.is_client_gone:
@@ -340,6 +348,8 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
             return
         caller, end = self.caller, self._end
         if caller is not None:
+            if self.on_response is not None:
+                self.on_response(end.place.name, self.method, data)
             self._unlink()
             size_bytes = 2 * FRAME_BYTES + len(data) + measure_metadata(trailing)
             end.out.send(size_bytes, caller.on_response, (data, self.status, self._details, trailing))

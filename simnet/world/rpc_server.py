@@ -181,6 +181,7 @@ class Server(grpc.aio.Server):
     def _open(self, end: End, call: Call) -> None:
         """A call has arrived."""
         rpc = Context(call, end, self._limits, self._loop)
+        rpc.on_response = self.host.network.on_response
         call.rpc = rpc
         end.streams[rpc] = None
         if not self.is_accepting:

@@ -41,6 +41,11 @@ class ResponseStream(Call):
         self._is_read_by_hand = False
         super().__init__(*args)
 
+    @property
+    def buffered_bytes(self) -> int:
+        """Messages that have come and were not read yet."""
+        return sum(map(len, self._inbox))
+
     def on_message(self, data: bytes) -> None:
         """A message has arrived."""
         if self._code is not None or self._is_too_long_to_receive(data):

@@ -20,6 +20,7 @@ from simnet.world.mishaps import get_kind, start_again
 from simnet.world.network import Network
 from simnet.world.process import ProcessDied
 from simnet.world.trace import Trace
+from simnet.world.wire import WireWatch
 
 T = TypeVar("T")
 
@@ -58,6 +59,7 @@ class World:
         self._weather: dict[tuple[str, str], dict[Fault, Conditions]] = {}
         self._get_time = loop.time
         self.network = Network(random.Random(f"{seed}/network"), self.on_event)  # noqa: S311 - as above
+        WireWatch(self)
 
     def on_event(self, place: str, kind: str, detail: str) -> None:
         """Takes what happened into the trace; what is called a failure is one."""

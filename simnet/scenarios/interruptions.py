@@ -1,0 +1,49 @@
+"""Connections that break in the middle of everything."""
+
+from contextlib import suppress
+
+from kernel.errors import StoreDamaged
+from simnet.world.links import Conditions
+from simnet.world.machine import Machine
+from simnet.world.recordings import BytesSink, Recorded, check_recorded, record, restore, wait_replicated
+from simnet.world.world import World
+
+SIZE_BYTES = 4_000_000
+RATE_BYTES_S = 200_000.0
+RESETS_PER_S = 0.15
+REPLICATED_S = 900.0
+TRIES = 50
+RETRY_S = 5.0
+
+
+async def broken_transfers(world: World) -> None:
+    """Connections are slow and break every few seconds: transfers go on behind what has come."""
+    owner, *holders = await world.start_nodes(world.nodes)
+    recorded = await record(world, owner, SIZE_BYTES)
+    world.set_climate(Conditions(latency_s=0.02, bandwidth_bytes_s=RATE_BYTES_S, reset_per_s=RESETS_PER_S))
+    await wait_replicated(world, owner, recorded, within_s=REPLICATED_S)
+    world.set_climate(Conditions())
+    await owner.kill(power_cut=True)
+    heir = world.add_machine(owner.owner)
+    heir.configure(holders, {})
+    await heir.start()
+    await restore(world, heir)
+    world.set_climate(Conditions(latency_s=0.02, bandwidth_bytes_s=RATE_BYTES_S, reset_per_s=RESETS_PER_S))
+    await fetch_again_and_again(world, heir, recorded)
+    world.set_climate(Conditions())
+    await check_recorded(world, heir, recorded)
+
+
+async def fetch_again_and_again(world: World, heir: Machine, recorded: Recorded) -> None:
+    """Reads until it succeeds: when all connections break at once, a chunk cannot be had just now."""
+    manager = heir.node.manager
+    for _ in range(TRIES):
+        with suppress(StoreDamaged):
+            await heir.call(manager.get(recorded.session_id, BytesSink(), partial=False, on_progress=ignore))
+            return
+        await world.sleep(RETRY_S)
+    world.expect(False, f"{recorded} cannot be read in {TRIES} tries")
+
+
+def ignore(_done: int, _total: int) -> None:
+    """Progress that nobody looks at."""
