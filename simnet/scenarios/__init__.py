@@ -1,9 +1,22 @@
 """Scenarios of the simulated world, each a story: set-up, what happens, what must hold."""
 
-from simnet.scenarios.replication import record_replicate_restore
+from simnet.scenarios.crashes import draw_holder_crashes, draw_owner_crashes, holder_crashes, owner_crash
+from simnet.scenarios.replication import (
+    draw_bad_stretches,
+    draw_partitions,
+    partition_heal,
+    record_replicate_restore,
+    under_loss,
+)
 from simnet.world.run import Scenario
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
-    for scenario in (Scenario("record-replicate-restore", record_replicate_restore, nodes=4),)
+    for scenario in (
+        Scenario("record-replicate-restore", record_replicate_restore, 4),
+        Scenario("under-loss", under_loss, 4, draw_bad_stretches),
+        Scenario("partition-heal", partition_heal, 5, draw_partitions),
+        Scenario("holder-crashes", holder_crashes, 5, draw_holder_crashes),
+        Scenario("owner-crash", owner_crash, 4, draw_owner_crashes),
+    )
 }
