@@ -1,5 +1,6 @@
 """Scenarios of the simulated world, each a story: set-up, what happens, what must hold."""
 
+from simnet.scenarios.churn import churn_recording, draw_churn
 from simnet.scenarios.crashes import draw_holder_crashes, draw_owner_crashes, holder_crashes, owner_crash
 from simnet.scenarios.replication import (
     draw_bad_stretches,
@@ -8,6 +9,7 @@ from simnet.scenarios.replication import (
     record_replicate_restore,
     under_loss,
 )
+from simnet.scenarios.scarcity import clocks, disk_full, draw_full_disks, draw_wrong_clocks
 from simnet.world.run import Scenario
 
 SCENARIOS: dict[str, Scenario] = {
@@ -18,5 +20,8 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("partition-heal", partition_heal, 5, draw_partitions),
         Scenario("holder-crashes", holder_crashes, 5, draw_holder_crashes),
         Scenario("owner-crash", owner_crash, 4, draw_owner_crashes),
+        Scenario("disk-full", disk_full, 4, draw_full_disks),
+        Scenario("clocks", clocks, 5, draw_wrong_clocks),
+        Scenario("churn-recording", churn_recording, 8, draw_churn),
     )
 }

@@ -31,11 +31,13 @@ class Client:
 
     Attributes:
         recorded: what it gave, and what was acknowledged of that.
+        errors: that its node told it of.
     """
 
     recorded: Recorded
 
     def __init__(self, world: World, machine: Machine) -> None:
+        self.errors: list[LucidError] = []
         self._world = world
         self._machine = machine
         self._recording: Recording | None = None
@@ -69,13 +71,15 @@ class Client:
         return self.recorded
 
     async def _insist(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Tries until it succeeds; errors that a node does not tell its clients of are failures."""
+        """Tries until it succeeds; what is no error of a node ends the story."""
         end_s = self._world.now_s + PATIENCE_S
         while True:
             try:
                 return await attempt()
             except (ProcessDied, LucidError) as error:
                 self._recording = None
+                if isinstance(error, LucidError):
+                    self.errors.append(error)
                 if self._world.now_s > end_s:
                     raise
                 self._world.on_event(self._machine.name, "log", f"client: {type(error).__name__}: {error}")
