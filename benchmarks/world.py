@@ -1,4 +1,4 @@
-"""The simulated world: how fast its calls are beside bare asyncio, how fast a network lives, what a node takes.
+"""The simulated world: how fast calls are beside bare asyncio, how fast a network lives, what a node takes.
 
 The nodes are whole ones: composition, interceptors, tokens, metrics, disks.
 """
@@ -34,15 +34,21 @@ def measure_world(hours: int, report: Report) -> Figure:
         verdicts.append(Verdict(f"{name}: at least {TARGETS[name]}", f"{ratio:.2f}", ratio >= TARGETS[name]))
     report(f"world: {CALLING_NODES} nodes for {hours} virtual hours")
     speed = _measure_day(hours)
-    rows.append({"what": f"{CALLING_NODES} nodes, a call each a second: × real time", "measured": speed, "target": FAST})
+    rows.append(
+        {
+            "what": f"{CALLING_NODES} nodes, a call each a second: × real time",
+            "measured": speed,
+            "target": FAST,
+        }
+    )
     verdicts.append(Verdict(f"a day at least {FAST} times as fast", f"{speed:.0f} times", speed >= FAST))
     report(f"world: {IDLE_NODES} nodes")
     megabytes = _measure_memory()
     rows.append({"what": f"{IDLE_NODES:,} nodes, idle: MB a node", "measured": megabytes, "target": MOST_MB})
     verdicts.append(Verdict(f"at most {MOST_MB:g} MB a node", f"{megabytes:.2f} MB", megabytes <= MOST_MB))
     notes = [
-        f"Each node has {KNOWN} configured peers and a ping of its own a second, through token, gate and metrics;"
-        f" {hours} virtual hours, start included.",
+        f"Each node has {KNOWN} configured peers and makes a ping a second, through token, gate and metrics; "
+        f"{hours} virtual hours, start included.",
         "Memory: what the process grew by, divided by the nodes, two virtual minutes after they had connected.",
     ]
     return Figure("world", "The simulated world", rows, verdicts, notes)

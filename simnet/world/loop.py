@@ -83,10 +83,17 @@ class VirtualLoop(SealedLoop):
         complaints: what asyncio would only have logged, one line each.
     """
 
-    def __init__(self, *, max_steps_per_instant: int = MAX_STEPS_PER_INSTANT) -> None:
+    def __init__(
+        self,
+        *,
+        max_steps_per_instant: int = MAX_STEPS_PER_INSTANT,
+        is_death: Callable[[BaseException], bool] = lambda _: False,
+    ) -> None:
+        """`is_death` knows errors that say only that a simulated process is dead: nobody is left to look at."""
         self.steps = 0
         self.complaints: list[str] = []
         self._max_steps = max_steps_per_instant
+        self._is_death = is_death
         self._now = 0.0
         self._ready: deque[Step] = deque()
         self._timers: list[tuple[float, int, Step]] = []
@@ -293,6 +300,8 @@ class VirtualLoop(SealedLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Takes what asyncio would log: it fails the run."""
         error = context.get("exception")
+        if error is not None and self._is_death(error):
+            return
         self.complaints.append(f"{context['message']}: {error!r}" if error else str(context["message"]))
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:

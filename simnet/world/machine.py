@@ -50,6 +50,7 @@ class Machine:
         skew: of its clock.
         process: that runs on it; None while none does.
         adversary: name of what its next process is turned into; empty: it is honest. See `adversaries`.
+        deaths: of its processes: when, and whether the power was cut.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Machine:
         self.skew = Skew()
         self.process: Process | None = None
         self.adversary = ""
+        self.deaths: list[tuple[float, bool]] = []
         self._seed = seed
         self._network = network
         self._on_event = on_event
@@ -123,9 +125,9 @@ class Machine:
         """The node that runs.
 
         Raises:
-            ProcessDied: none does.
+            ProcessDied: none does, or it has not started yet.
         """
-        if self.process is None or not self.process.life.is_alive:
+        if self.process is None or not self.is_ready:
             raise ProcessDied(self.name)
         return self.process.node
 
@@ -153,10 +155,13 @@ class Machine:
 
     async def kill(self, *, power_cut: bool = False) -> None:
         """Kills the node at once; with `power_cut` the machine, and what was not durable on its disk."""
+        await self.settle()
         if self.is_running and self.process is not None:
             self.process.life.is_alive = False
             await self._bury(self.process.life, power_cut=power_cut)
-        await self.settle()
+        elif power_cut:
+            self._note_death("its power is cut", power_cut=True)
+            self.disk.restart(power_cut=True)
 
     async def stop(self) -> None:
         """Ends the node well. That one of its tasks goes on is a failure."""
@@ -202,14 +207,15 @@ class Machine:
 
     async def settle(self) -> None:
         """Waits for the ends of processes that died by a fault of the disk."""
-        deaths, self._deaths = self._deaths, []
-        await asyncio.gather(*deaths)
+        while self._deaths:
+            await asyncio.gather(*self._deaths)
+            self._deaths = [death for death in self._deaths if not death.done()]
 
     def _on_death(self, life: Life) -> None:
         self._deaths.append(asyncio.create_task(self._bury(life, power_cut=False)))
 
     async def _bury(self, life: Life, *, power_cut: bool) -> None:
-        self._on_event(self.name, "crash", f"{life} {'power cut' if power_cut else 'killed'}")
+        self._note_death(f"{life} {'power cut' if power_cut else 'killed'}", power_cut=power_cut)
         self.process = None
         if self._host is not None:
             self._host.crash(power_cut=power_cut)
@@ -227,6 +233,10 @@ class Machine:
         except TimeoutError:
             left = _describe([task for task in tasks if not task.done()])
             raise SimulationError(f"tasks of {life}, which is dead, go on:\n{left}") from None
+
+    def _note_death(self, what: str, *, power_cut: bool) -> None:
+        self.deaths.append((asyncio.get_running_loop().time(), power_cut))
+        self._on_event(self.name, "crash", what)
 
     def _list_tasks(self, life: Life) -> list[SimTask]:
         own = asyncio.current_task()

@@ -61,7 +61,10 @@ async def _start_again(world: "World", fault: Fault) -> None:
 
 async def start_again(world: "World", machine: Machine) -> None:
     """Starts a node that does not run, as its service manager would: until it succeeds."""
-    while not machine.is_running:
+    while True:
+        await machine.settle()  # two may want it at the same time: nothing waits between here and the start
+        if machine.is_running:
+            return
         try:
             await machine.start()
         except (LucidError, ProcessDied) as error:
@@ -74,6 +77,15 @@ async def _die_at(world: "World", fault: Fault) -> None:
     """`operation`: the process dies in the middle of that operation of its disk, counted from now."""
     for machine in _hit(world, fault):
         machine.disk.faults.die_at = machine.disk.faults.operations + int(fault.get("operation", 0))
+
+
+async def _survive(world: "World", fault: Fault) -> None:
+    """`power_cut`: the power goes before the process that died is started again."""
+    for machine in _hit(world, fault):
+        machine.disk.faults.die_at = None
+        if fault.get("power_cut", False):
+            await machine.kill(power_cut=True)
+        await start_again(world, machine)
 
 
 async def _change_links(world: "World", fault: Fault) -> None:
@@ -160,7 +172,7 @@ def _hit(world: "World", fault: Fault) -> list[Machine]:
 
 KINDS: dict[str, Kind] = {
     "crash": Kind(_crash, _start_again),
-    "die-at": Kind(_die_at, _start_again),
+    "die-at": Kind(_die_at, _survive),
     "partition": Kind(_cut, _restore_links),
     "links": Kind(_change_links, _restore_links),
     "pause": Kind(_pause, _resume),

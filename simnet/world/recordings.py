@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from dht.auditing import AuditOutcome
 from dht.restoring import Restored
 from kernel.keys import OwnerKeys
 from lucid.v1 import session_pb2
@@ -12,6 +13,7 @@ from simnet.world.world import World
 
 PIECE_S = 5.0
 """Virtual seconds between two pieces of what is recorded."""
+AUDIT_S = 300.0
 
 
 @dataclass(eq=False)
@@ -46,9 +48,9 @@ class Recorder:
         self.recorded = Recorded(machine.owner, recording.session_id)
 
     async def append(self, size_bytes: int) -> None:
-        """Records a piece more, half of which compresses."""
+        """Records a piece more."""
         recorded = self.recorded
-        piece = self._world.rng.randbytes(size_bytes // 2) + b"." * (size_bytes - size_bytes // 2)
+        piece = draw_piece(self._world, size_bytes)
         place = len(recorded.data)
         recorded.data += piece
         await self._machine.call(self._recording.append(place, piece))
@@ -67,11 +69,20 @@ class Recorder:
         return recorded
 
 
+def draw_piece(world: World, size_bytes: int) -> bytes:
+    """Something to record, half of which compresses."""
+    return world.rng.randbytes(size_bytes // 2) + b"." * (size_bytes - size_bytes // 2)
+
+
+def make_request() -> RecordingRequest:
+    """Asks for the recording of a live source."""
+    kind = session_pb2.SOURCE_KIND_STREAM
+    return RecordingRequest(kind, session_pb2.Metadata(kind=kind, name="story"), live=True)
+
+
 async def begin_recording(world: World, machine: Machine) -> Recorder:
     """Begins to record something live."""
-    kind = session_pb2.SOURCE_KIND_STREAM
-    request = RecordingRequest(kind, session_pb2.Metadata(kind=kind, name="story"), live=True)
-    recording = await machine.call(machine.node.manager.open_recording(request))
+    recording = await machine.call(machine.node.manager.open_recording(make_request()))
     return Recorder(world, machine, recording)
 
 
@@ -135,3 +146,44 @@ async def check_recorded(world: World, machine: Machine, recorded: Recorded) -> 
     verified = await machine.call(manager.verify(session_id, lambda _done, _total: None))
     world.expect(verified.valid, f"{recorded} verifies on {machine.name}: {list(verified.findings)}")
     world.say(f"{machine.name} reads {recorded}: {len(data)} bytes, as acknowledged")
+
+
+async def audit(world: World, machine: Machine, recorded: Recorded) -> AuditOutcome:
+    """Asks the holders of all chunks for random leaves, as `session verify --remote` does."""
+    auditor = machine.node.spreading.auditor
+    outcome = await machine.call(auditor.audit(recorded.session_id, 100, lambda _done, _total: None))
+    world.say(f"{machine.name} audits {recorded}: {outcome.leaves} leaves, {len(outcome.findings)} findings")
+    return outcome
+
+
+async def check_audits(world: World, machine: Machine, recorded: Recorded) -> None:
+    """All holders have what they promised; who is silent for a moment is asked again."""
+    end_s = world.now_s + AUDIT_S
+    while True:
+        found = (await audit(world, machine, recorded)).findings
+        if not all(finding.silent for finding in found) or not found or world.now_s > end_s:
+            break
+        await world.sleep(PIECE_S)
+    world.expect(not found, f"an audit of {recorded} finds {[finding.what for finding in found]}")
+
+
+async def check_spread(world: World, machine: Machine, *recordings: Recorded, within_s: float = 1800) -> None:
+    """Replication completes, holders have what they promised, and all that was acknowledged can be read."""
+    await world.wait_connected(world.machines)
+    for recorded in recordings:
+        await wait_replicated(world, machine, recorded, within_s)
+        await check_audits(world, machine, recorded)
+        await check_recorded(world, machine, recorded)
+
+
+async def check_restored(world: World, machine: Machine, *recordings: Recorded) -> None:
+    """A machine burns down; a new one of its owner brings back all that was acknowledged."""
+    await machine.kill(power_cut=True)
+    world.say(f"{machine.name} burns down")
+    heir = world.add_machine(machine.owner)
+    heir.configure([other for other in world.machines if other is not machine], {})
+    await heir.start()
+    restored = await restore(world, heir)
+    world.expect(restored.restored >= len(recordings), f"{restored.restored} sessions are restored")
+    for recorded in recordings:
+        await check_recorded(world, heir, recorded)

@@ -13,6 +13,7 @@ from node.identity.peer_record import load_libp2p
 from simnet.world.faults import MakePlan, Plan, no_faults
 from simnet.world.guard import guarded
 from simnet.world.loop import VirtualLoop
+from simnet.world.process import is_death
 from simnet.world.sealed_loop import SimulationError
 from simnet.world.trace import Trace
 from simnet.world.world import WORLD, World
@@ -91,7 +92,7 @@ def run_scenario(
     """
     load_libp2p()  # which looks at the real machine while it is loaded
     started_s = perf_counter()
-    loop = VirtualLoop()
+    loop = VirtualLoop(is_death=is_death)
     failures: list[str] = []
     count = scenario.nodes if nodes is None else nodes
     if plan is None:

@@ -6,12 +6,13 @@ must hold and does not is a failure of the run, which goes on: one run may show 
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import fields
 from typing import Any, TypeVar
 
 from kernel.keys import OwnerKeys
+from kernel.uninterrupted import end_task
 from simnet.world.faults import Fault, Plan, play
 from simnet.world.invariants import ALWAYS, AT_REST, Invariant
 from simnet.world.links import Conditions
@@ -149,17 +150,21 @@ class World:
 
     async def calm_down(self) -> None:
         """Ends all faults that are left, and starts the nodes that do not run."""
-        for fault in self._faults:
-            fault.cancel()
-        await asyncio.gather(*self._faults, return_exceptions=True)
-        self._faults.clear()
-        self._weather.clear()
+        await self._end_faults()
+        for faults in self._weather.values():
+            faults.clear()
         self.set_climate(Conditions())
         for machine in self.machines:
             machine.resume()
             machine.disk.recover()
             await start_again(self, machine)
         self.say("all faults are over")
+
+    async def _end_faults(self) -> None:
+        for fault in self._faults:
+            fault.cancel()
+        await asyncio.gather(*self._faults, return_exceptions=True)
+        self._faults.clear()
 
     async def rest(self) -> None:
         """Waits until nothing is under way; then what nodes count must be what there is."""
@@ -179,6 +184,7 @@ class World:
 
     async def abandon(self) -> None:
         """Kills all nodes."""
+        await self._end_faults()
         for machine in self.machines:
             await machine.kill()
 
@@ -214,6 +220,17 @@ class World:
             return task
 
         await play(plan, begin)
+
+    @asynccontextmanager
+    async def suffering(self) -> AsyncIterator[None]:
+        """Plays the plan of the run beside what the story does; ends when both have ended, and all is calm."""
+        playing = asyncio.create_task(self.play(self.plan))
+        try:
+            yield
+            await playing
+        finally:
+            await end_task(playing)
+        await self.calm_down()
 
     async def suffer(self, fault: Fault) -> None:
         """Lets one fault happen, from its beginning to its end."""

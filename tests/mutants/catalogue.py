@@ -400,7 +400,13 @@ ORDER = (
         "set-iterated",
         "peers are told of in the order of hashes",
         "record-replicate-restore",
-        (("node/rpc/acquaintances.py", "for device in sorted(self._known)]", "for device in set(self._known)]"),),
+        (
+            (
+                "node/rpc/acquaintances.py",
+                "for device in sorted(self._known)]",
+                "for device in set(self._known)]",
+            ),
+        ),
         is_order=True,
     ),
     _one(
