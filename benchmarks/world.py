@@ -49,7 +49,7 @@ def measure_world(hours: int, report: Report) -> Figure:
     notes = [
         f"Each node has {KNOWN} configured peers and makes a ping a second, through token, gate and metrics; "
         f"{hours} virtual hours, start included.",
-        "Memory: what the process grew by, divided by the nodes, two virtual minutes after they had connected.",
+        "Memory: what the process grew by, divided by the nodes, two virtual minutes after they connected.",
     ]
     return Figure("world", "The simulated world", rows, verdicts, notes)
 
