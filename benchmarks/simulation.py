@@ -1,4 +1,4 @@
-"""Speed of the simulated gRPC, as a share of what bare asyncio does in the same run: machines differ, shares do not.
+"""Speed of the simulated gRPC, as shares of what bare asyncio does in the same run: machines differ.
 
 PYTHONPATH=.:proto .venv/bin/python benchmarks/simulation.py
 """

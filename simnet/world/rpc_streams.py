@@ -52,9 +52,9 @@ class ResponseStream(Call):
 
     def on_response(self, response: tuple[bytes, grpc.StatusCode, str, Headers]) -> None:
         """The answer of a server that takes it for the only one."""
-        data, *status = response
+        data, code, details, trailing = response
         self.on_message(data)
-        self.on_status((status[0], status[1], status[2]))
+        self.on_status((code, details, trailing))
 
     def on_status(self, status: tuple[grpc.StatusCode, str, Headers]) -> None:
         """The server has ended the call; that counts when all messages are read."""
