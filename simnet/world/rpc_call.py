@@ -108,6 +108,8 @@ class Call:
     def begin(self, end: End) -> None:
         """The channel is connected: the call goes out."""
         self.end = end
+        if self._deadline is not None:
+            self.timeout = max(0.0, self._deadline - self.channel.loop.time())
         end.streams[self] = None
         if end.peer.on_open is not None:
             size_bytes = HEAD_BYTES + len(self.first)

@@ -293,13 +293,15 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
         if self.is_status_sent:
             raise grpc.aio.UsageError("RPC already finished.")
 
-    def iterate(self) -> AsyncIterator[Any]:
+    def __aiter__(self) -> AsyncIterator[Any]:
         """The requests, as a handler iterates over them."""
-        return self._iterate()
+        return self
 
-    async def _iterate(self) -> AsyncIterator[Any]:
-        while (message := await self.read()) is not grpc.aio.EOF:
-            yield message
+    async def __anext__(self) -> Any:
+        message = await self.read()
+        if message is grpc.aio.EOF:
+            raise StopAsyncIteration
+        return message
 
     def serialize(self, message: Any) -> bytes:
         """A response as bytes. Raises what the serialiser raises, and TypeError for what are no bytes."""
