@@ -18,10 +18,11 @@ import grpc
 
 from simnet.world.attempts import Attempt
 from simnet.world.connection import End
-from simnet.world.rpc_call import Call, Future, UnaryUnaryCall, wake
+from simnet.world.rpc_call import Call, Future, wake
 from simnet.world.rpc_limits import read_options
 from simnet.world.rpc_metadata import init_metadata
 from simnet.world.rpc_streams import Requests, StreamStreamCall, StreamUnaryCall, UnaryStreamCall
+from simnet.world.rpc_unary import UnaryUnaryCall
 
 if TYPE_CHECKING:
     from simnet.world.network import Host

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from simnet.world.connection import End
-from simnet.world.rpc_call import Call, Future, UnaryResponse, wake
+from simnet.world.rpc_call import Call, Future, wake
 from simnet.world.rpc_limits import FRAME_BYTES, UNREAD_BYTES, WINDOW_BYTES
 from simnet.world.rpc_metadata import Headers
+from simnet.world.rpc_unary import UnaryResponse
 
 if TYPE_CHECKING:
     from simnet.world.rpc_channel import MultiCallable
