@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.measures import Figure, Report, Verdict
 from benchmarks.process import BenchmarkError
-from benchmarks.simulation import TARGETS, measure_speed
+from benchmarks.simulation import NODES, STREAMS, TARGETS, measure_memory, measure_speed
 from simnet.world.faults import no_faults
 from simnet.world.machine import Machine
 from simnet.world.run import Outcome, Scenario, run_scenario
@@ -21,6 +21,7 @@ KNOWN = 4
 """Peers that each node has configured."""
 SETTLE_S = 120.0
 MOST_MB = 1.0
+MOST_STREAMS_KB = 200
 HOUR_S = 3600
 
 
@@ -29,9 +30,12 @@ def measure_world(hours: int, report: Report) -> Figure:
     report("world: calls")
     rows: list[dict[str, float | int | str | None]] = []
     verdicts = []
-    for name, ratio in asyncio.run(measure_speed()).items():
+    for name, ratio in measure_speed().items():
         rows.append({"what": f"{name}, share of bare switches", "measured": ratio, "target": TARGETS[name]})
         verdicts.append(Verdict(f"{name}: at least {TARGETS[name]}", f"{ratio:.2f}", ratio >= TARGETS[name]))
+    kilobytes = asyncio.run(measure_memory()) / 1e3
+    rows.append({"what": f"{STREAMS} open streams: kB a node", "measured": kilobytes, "target": MOST_STREAMS_KB})
+    verdicts.append(Verdict(f"{STREAMS} streams take at most {MOST_STREAMS_KB} kB a node, of {NODES}", f"{kilobytes:.0f} kB", kilobytes <= MOST_STREAMS_KB))
     report(f"world: {CALLING_NODES} nodes for {hours} virtual hours")
     speed = _measure_day(hours)
     rows.append(

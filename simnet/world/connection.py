@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 from simnet.world.links import Link, Pipe
 
+UNLIMITED_STREAMS = 1 << 31
+
 
 class Place(Protocol):
     """What an end must know of its host."""
@@ -53,6 +55,7 @@ class End:
         is_open: can it be used?
         on_open: at a server, what takes a new call.
         on_closed: called once, when the end was lost or the other one has finished.
+        max_streams: calls that it takes at once; more wait at the other end.
         keepalive_s: it is lost after so long without an answer even if it sends nothing; 0: never.
     """
 
@@ -68,6 +71,7 @@ class End:
         self.on_closed: Callable[[End, str], None] | None = None
         self.on_draining: Callable[[End], None] | None = None
         self.keepalive_s = 0.0
+        self.max_streams = UNLIMITED_STREAMS
         self._connection = connection
         self.out = Pipe(link, self._on_timeout, self._on_refused)
 

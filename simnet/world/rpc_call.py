@@ -1,4 +1,4 @@
-"""Calls as the client sees them: what is common to the four kinds, and the kind without streams.
+"""Calls as the client sees them: what is common to the four kinds.
 
 Rules, those of `grpc.aio`:
 
@@ -14,7 +14,7 @@ client has sent arrives there.
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
@@ -60,7 +60,18 @@ def wake(waiters: list[Future]) -> None:
 
 
 class Call:
-    """What is common to all kinds of calls."""
+    """What is common to all kinds of calls.
+
+    Attributes:
+        stub: the method that is called.
+        channel: over which it goes.
+        timeout: seconds that are left when it goes out; None for no deadline.
+        is_waiting_for_ready: it outlasts failures to connect.
+        end: of the connection that it goes over; None before.
+        rpc: the half at the server, while that listens.
+        first: the request, if there is only one.
+        metadata: that the server receives.
+    """
 
     is_unary_request = False
 
@@ -113,6 +124,8 @@ class Call:
     def begin(self, end: End) -> None:
         """The channel is connected: the call goes out."""
         self.end = end
+        if self._deadline is not None:
+            self.timeout = max(0.0, self._deadline - self.channel.loop.time())
         end.streams[self] = None
         if end.peer.on_open is not None:
             size_bytes = HEAD_BYTES + len(self.first)
@@ -316,80 +329,3 @@ class Call:
         if self._code is None:
             self._settle(grpc.StatusCode.RESOURCE_EXHAUSTED, why, (), why)
             self._abandon()
-
-
-class UnaryResponse(Call):
-    """A call whose answer is one message."""
-
-    _waiter: "Future | None" = None
-    _response: Any = None
-    _data: bytes | None = None
-    _has_surplus = False
-
-    def on_message(self, data: bytes) -> None:
-        """A message of a server that takes the answer for a stream: a second one is never read."""
-        if self._code is None and not self._is_too_long_to_receive(data):
-            self._has_surplus = self._data is not None
-            self._data = data if self._data is None else self._data
-
-    def on_status(self, status: tuple[grpc.StatusCode, str, Headers]) -> None:
-        """The server has ended the call; that counts when all messages are read."""
-        if not self._has_surplus:
-            super().on_status(status)
-
-    def on_response(self, response: tuple[bytes, grpc.StatusCode, str, Headers]) -> None:
-        """The answer and the status have arrived, in one piece."""
-        data, code, details, trailing = response
-        if self._code is None and not self._is_too_long_to_receive(data):
-            self._data = data
-            self._settle(code, details, trailing, "" if code is _OK else f"{code.name}:{details}")
-        self.rpc = None
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        """Waits for the answer.
-
-        Raises:
-            grpc.aio.AioRpcError: the call failed.
-            asyncio.CancelledError: it was cancelled.
-        """
-        if self._code is None:
-            if self._failure is not None:
-                raise self._failure
-            if self._waiter is None:
-                self._waiter = self.channel.loop.create_future()
-            try:
-                yield from self._waiter
-            except asyncio.CancelledError:
-                self.cancel()
-                raise
-        if self._code is not _OK:
-            self._raise_status()
-        data, self._data = self._data, None
-        if data is not None:
-            self._response = self._deserialize(data)
-        return self._response
-
-    def _settle(
-        self, code: grpc.StatusCode, details: str, trailing: Headers | None, debug: str | None
-    ) -> None:
-        super()._settle(code, details, trailing, debug)
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
-
-
-class UnaryUnaryCall(UnaryResponse, grpc.aio.UnaryUnaryCall[Any, Any]):
-    """One request, one answer."""
-
-    is_unary_request = True
-
-    async def wait_for_connection(self) -> None:
-        """Waits for the end of the call, as `grpc.aio` does.
-
-        Raises:
-            grpc.aio.AioRpcError: the call failed.
-        """
-        await self._wait_status()
-        self._raise_status()

@@ -18,10 +18,11 @@ import grpc
 
 from simnet.world.attempts import Attempt
 from simnet.world.connection import End
-from simnet.world.rpc_call import Call, Future, UnaryUnaryCall, wake
+from simnet.world.rpc_call import Call, Future, wake
 from simnet.world.rpc_limits import read_options
 from simnet.world.rpc_metadata import init_metadata
 from simnet.world.rpc_streams import Requests, StreamStreamCall, StreamUnaryCall, UnaryStreamCall
+from simnet.world.rpc_unary import UnaryUnaryCall
 
 if TYPE_CHECKING:
     from simnet.world.network import Host
@@ -233,7 +234,7 @@ class Channel(grpc.aio.Channel):
             self._host.network.on_call(self._host.name, call.stub.method, call.timeout)
         if call.timeout is not None and call.timeout <= 0:
             self.loop.call_soon(call.fail, grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
-        elif self._end is not None:
+        elif self._end is not None and len(self._end.streams) < self._end.peer.max_streams:
             call.begin(self._end)
         elif self._state is _State.TRANSIENT_FAILURE and not call.is_waiting_for_ready:
             self.loop.call_soon(call.fail, grpc.StatusCode.UNAVAILABLE, self._why)
@@ -247,6 +248,7 @@ class Channel(grpc.aio.Channel):
         self._calls.pop(call, None)
         if self._queue:
             self._queue.pop(call, None)
+            self._begin_queued()
         self._host.network.on_event(self._host.name, "status", code.name)
         if self._emptied and not self._calls:
             wake(self._emptied)
@@ -281,7 +283,14 @@ class Channel(grpc.aio.Channel):
         if self.limits.keepalive_s:
             end.keepalive_s = self.limits.keepalive_s + self.limits.keepalive_timeout_s
         self._set_state(_State.READY)
-        for call in queue:
+        self._queue.update(queue)
+        self._begin_queued()
+
+    def _begin_queued(self) -> None:
+        """Lets out as many calls as the other side takes."""
+        while self._queue and (end := self._end) is not None and len(end.streams) < end.peer.max_streams:
+            call = next(iter(self._queue))
+            del self._queue[call]
             call.begin(end)
 
     def _on_failed(self, queue: dict[Call, None], why: str) -> None:
@@ -307,6 +316,8 @@ class Channel(grpc.aio.Channel):
             self._end = None
             if self._state is not _State.SHUTDOWN:
                 self._set_state(_State.IDLE)
+                if self._queue:
+                    self._connect()
 
     def _stop_connecting(self) -> None:
         if self._attempt is not None:

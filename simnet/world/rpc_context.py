@@ -11,7 +11,7 @@ Rules, those of `grpc.aio`:
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import grpc
 
@@ -27,16 +27,6 @@ _INVALID = "Invalid metadata"
 _AUTH_CONTEXT = {"transport_security_type": [b"insecure"], "security_level": [b"TSI_SECURITY_NONE"]}
 
 
-class Caller(Protocol):
-    """The half of a call at the client, as far as the server sends to it."""
-
-    def on_initial(self, headers: Headers) -> None: ...  # noqa: D102
-    def on_message(self, data: bytes) -> None: ...  # noqa: D102
-    def on_status(self, status: tuple[grpc.StatusCode, str, Headers]) -> None: ...  # noqa: D102
-    def on_response(self, response: tuple[bytes, grpc.StatusCode, str, Headers]) -> None: ...  # noqa: D102
-    def on_credit(self, size_bytes: int) -> None: ...  # noqa: D102
-
-
 def get_code(code: Any) -> grpc.StatusCode:
     """The status code that a handler means: one of gRPC's, or its number; UNKNOWN for anything else."""
     if isinstance(code, grpc.StatusCode):
@@ -45,7 +35,21 @@ def get_code(code: Any) -> grpc.StatusCode:
 
 
 class Context(grpc.aio.ServicerContext[Any, Any]):
-    """One call at the server."""
+    """One call at the server.
+
+    Attributes:
+        caller: the half at the client; None when nothing is sent there any more.
+        method: "/service/method".
+        metadata: of the client.
+        deserializer: of requests; None for bytes.
+        serializer: of responses; None for bytes.
+        aborted: what `abort` has raised.
+        is_status_sent: the call has ended, as far as this side is concerned.
+        is_client_gone: it was cancelled, its deadline is over, or the connection is lost.
+        status: that the handler has set.
+        callbacks: of the handler, for its end.
+        task: in which the handler runs.
+    """
 
     def __init__(self, caller: Any, end: End, limits: RpcLimits, loop: asyncio.AbstractEventLoop) -> None:
         self.caller: Any = caller
@@ -301,13 +305,15 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
         if self.is_status_sent:
             raise grpc.aio.UsageError("RPC already finished.")
 
-    def iterate(self) -> AsyncIterator[Any]:
+    def __aiter__(self) -> AsyncIterator[Any]:
         """The requests, as a handler iterates over them."""
-        return self._iterate()
+        return self
 
-    async def _iterate(self) -> AsyncIterator[Any]:
-        while (message := await self.read()) is not grpc.aio.EOF:
-            yield message
+    async def __anext__(self) -> Any:
+        message = await self.read()
+        if message is grpc.aio.EOF:
+            raise StopAsyncIteration
+        return message
 
     def serialize(self, message: Any) -> bytes:
         """A response as bytes. Raises what the serialiser raises, and TypeError for what are no bytes."""

@@ -68,7 +68,7 @@ async def _run(rpc: Context, handler: Any) -> None:
     request: Any
     if handler.request_streaming:
         rpc.deserializer = handler.request_deserializer
-        request = rpc.iterate()
+        request = rpc  # which iterates over the requests
     else:
         data = await rpc.receive()
         if data is None:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from simnet.world.connection import UNLIMITED_STREAMS
+
 WINDOW_BYTES = 1 << 20
 """A writer waits while so much of what it wrote to one stream is unread."""
 FRAME_BYTES = 14
@@ -23,6 +25,7 @@ class RpcLimits:
         send_bytes: of a message that is sent; -1 for none.
         receive_bytes: of a message that is received; -1 for none.
         metadata_bytes: of the metadata that are received; -1 for none.
+        streams: calls that a connection carries at once.
         keepalive_s: between pings; 0 for none.
         keepalive_timeout_s: how long one may stay unanswered.
     """
@@ -30,6 +33,7 @@ class RpcLimits:
     send_bytes: int = -1
     receive_bytes: int = _DEFAULT_RECEIVE_BYTES
     metadata_bytes: int = -1
+    streams: int = UNLIMITED_STREAMS
     keepalive_s: float = 0.0
     keepalive_timeout_s: float = 20.0
 
@@ -41,6 +45,7 @@ def read_options(options: Sequence[tuple[str, Any]]) -> RpcLimits:
         send_bytes=given.get("grpc.max_send_message_length", -1),
         receive_bytes=given.get("grpc.max_receive_message_length", _DEFAULT_RECEIVE_BYTES),
         metadata_bytes=given.get("grpc.absolute_max_metadata_size", -1),
+        streams=given.get("grpc.max_concurrent_streams", UNLIMITED_STREAMS),
         keepalive_s=given.get("grpc.keepalive_time_ms", 0) / 1e3,
         keepalive_timeout_s=given.get("grpc.keepalive_timeout_ms", 20_000) / 1e3,
     )

@@ -144,6 +144,7 @@ class Server(grpc.aio.Server):
         self._ends[end] = None
         end.on_open = functools.partial(self._open, end)
         end.on_closed = self._on_closed
+        end.max_streams = self._limits.streams
 
     def on_crash(self) -> None:
         """The host has died: nothing is sent, and what runs is cancelled."""

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from simnet.world.connection import End
-from simnet.world.rpc_call import Call, Future, UnaryResponse, wake
+from simnet.world.rpc_call import Call, Future, wake
 from simnet.world.rpc_limits import FRAME_BYTES, UNREAD_BYTES, WINDOW_BYTES
 from simnet.world.rpc_metadata import Headers
+from simnet.world.rpc_unary import UnaryResponse
 
 if TYPE_CHECKING:
     from simnet.world.rpc_channel import MultiCallable
@@ -57,9 +58,9 @@ class ResponseStream(Call):
 
     def on_response(self, response: tuple[bytes, grpc.StatusCode, str, Headers]) -> None:
         """The answer of a server that takes it for the only one."""
-        data, *status = response
+        data, code, details, trailing = response
         self.on_message(data)
-        self.on_status((status[0], status[1], status[2]))
+        self.on_status((code, details, trailing))
 
     def on_status(self, status: tuple[grpc.StatusCode, str, Headers]) -> None:
         """The server has ended the call; that counts when all messages are read."""

@@ -11,13 +11,14 @@ import grpc
 from kernel.errors import UsageError
 from kernel.multiaddr import Multiaddr
 from node.rpc.limits import MAX_CONCURRENT_CALLS, MAX_MESSAGE_BYTES
-from node.transport.loopback import MAX_HEADER_BYTES
+from node.transport.loopback import MAX_HEADER_BYTES, MAX_STREAMS
 from simnet.world.network import IP, Host
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.absolute_max_metadata_size", MAX_HEADER_BYTES),
+    ("grpc.max_concurrent_streams", MAX_STREAMS),
 )
 
 

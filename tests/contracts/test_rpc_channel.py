@@ -255,6 +255,18 @@ async def test_a_lost_connection_ends_a_stream_in_its_middle(world: World, read:
     assert waiting.end is asyncio.CancelledError
 
 
+async def test_what_is_unread_when_a_connection_is_lost(world: World) -> None:
+    waiting = Waiting()
+    await world.serve("unary_stream", waiting.stream)
+    await world.interpose()
+    call = world.stub("unary_stream")(b"")
+    await waiting.started.wait()
+    await asyncio.sleep(0.05)
+    await world.cut()
+    await asyncio.sleep(0.05)
+    assert await read_all(call) == ([], "UNAVAILABLE")
+
+
 async def test_a_handler_reads_the_end_when_the_connection_is_lost(world: World) -> None:
     read: list[Any] = []
     started = asyncio.Event()

@@ -211,6 +211,31 @@ async def test_too_many_calls_at_once(world: World) -> None:
     assert (await outcome(method(b"")))[0] == "OK"
 
 
+async def test_more_calls_than_a_connection_carries_wait(world: World) -> None:
+    released, running = asyncio.Event(), [0]
+
+    async def handler(request: bytes, context: Context) -> bytes:
+        running[0] += 1
+        await released.wait()
+        return request
+
+    method = await world.serve("unary_unary", handler, options=(("grpc.max_concurrent_streams", 3),))
+    channel = world.dial()
+    await channel.channel_ready()
+    method = world.stub("unary_unary", channel)
+    calls = [method(b"%d" % number) for number in range(5)]
+    late = method(b"", timeout=0.1)
+    assert (await outcome(late))[0] in {"DEADLINE_EXCEEDED", "UNAVAILABLE"}
+    assert running[0] <= 3
+    released.set()
+    ends = [(await outcome(call))[0] for call in calls]
+    assert ends.count("OK") >= 3
+    assert set(ends) <= {
+        "OK",
+        "UNAVAILABLE",
+    }  # the real server refuses those that come before its limit is known
+
+
 async def test_many_calls_over_one_channel(world: World) -> None:
     method = await world.serve("unary_unary", echo)
     calls = [method(b"%d" % number) for number in range(200)]
