@@ -2,6 +2,7 @@
 
 from simnet.scenarios.churn import churn_recording, draw_churn
 from simnet.scenarios.crashes import draw_holder_crashes, draw_owner_crashes, holder_crashes, owner_crash
+from simnet.scenarios.mixed import all_at_once, draw_anything
 from simnet.scenarios.replication import (
     draw_bad_stretches,
     draw_partitions,
@@ -23,5 +24,6 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("disk-full", disk_full, 4, draw_full_disks),
         Scenario("clocks", clocks, 5, draw_wrong_clocks),
         Scenario("churn-recording", churn_recording, 8, draw_churn),
+        Scenario("all-at-once", all_at_once, 5, draw_anything),
     )
 }
