@@ -34,8 +34,16 @@ def measure_world(hours: int, report: Report) -> Figure:
         rows.append({"what": f"{name}, share of bare switches", "measured": ratio, "target": TARGETS[name]})
         verdicts.append(Verdict(f"{name}: at least {TARGETS[name]}", f"{ratio:.2f}", ratio >= TARGETS[name]))
     kilobytes = asyncio.run(measure_memory()) / 1e3
-    rows.append({"what": f"{STREAMS} open streams: kB a node", "measured": kilobytes, "target": MOST_STREAMS_KB})
-    verdicts.append(Verdict(f"{STREAMS} streams take at most {MOST_STREAMS_KB} kB a node, of {NODES}", f"{kilobytes:.0f} kB", kilobytes <= MOST_STREAMS_KB))
+    rows.append(
+        {"what": f"{STREAMS} open streams: kB a node", "measured": kilobytes, "target": MOST_STREAMS_KB}
+    )
+    verdicts.append(
+        Verdict(
+            f"{STREAMS} streams take at most {MOST_STREAMS_KB} kB a node, of {NODES}",
+            f"{kilobytes:.0f} kB",
+            kilobytes <= MOST_STREAMS_KB,
+        )
+    )
     report(f"world: {CALLING_NODES} nodes for {hours} virtual hours")
     speed = _measure_day(hours)
     rows.append(

@@ -23,6 +23,7 @@ class MemoryRecords:
         self._size_bytes = 0
         self._keys = {name: record_format.compute_table_key(name) for name in tables}
         self._faults = faults
+        self._size_bytes = 0
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """See `Records.get`."""
@@ -75,6 +76,7 @@ class MemoryRecords:
             self._apply(changed)
             self._size_bytes += growth
             self._faults.used_bytes += growth
+            self._size_bytes += growth
         if verdict.error:
             raise verdict.error
 

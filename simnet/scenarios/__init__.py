@@ -5,6 +5,7 @@ from simnet.scenarios.crashes import draw_holder_crashes, draw_owner_crashes, ho
 from simnet.scenarios.deletions import deleted_everywhere
 from simnet.scenarios.interruptions import broken_transfers
 from simnet.scenarios.liars import liar_among_replicas
+from simnet.scenarios.mixed import all_at_once, draw_anything
 from simnet.scenarios.power import power_cuts
 from simnet.scenarios.replays import replays
 from simnet.scenarios.replication import (
@@ -37,5 +38,6 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("slow-loris", slow_loris, 5),
         Scenario("replays", replays, 5),
         Scenario("rolled-back-heads", rolled_back_heads, 6),
+        Scenario("all-at-once", all_at_once, 5, draw_anything),
     )
 }

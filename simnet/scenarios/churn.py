@@ -4,7 +4,7 @@ import random
 
 from simnet.world.clients import begin_to_record, keep_recording
 from simnet.world.faults import Fault, Plan
-from simnet.world.recordings import audit, check_restored, check_spread, wait_replicated
+from simnet.world.recordings import check_restored, check_spread, mend_replicas
 from simnet.world.world import World
 
 HOURS = 3
@@ -27,9 +27,7 @@ async def churn_recording(world: World) -> None:
         await keep_recording(world, client, 300_000, pieces=12 * HOURS, every_s=300)
         recorded = await client.finish()
     await world.wait_connected(world.machines)
-    await wait_replicated(world, owner, recorded, 3600)
-    if (await audit(world, owner, recorded)).findings:  # what was wiped is found by audits alone
-        world.say("replicas were lost, and are made again")
+    await mend_replicas(world, owner, recorded)
     await check_spread(world, owner, recorded)
     await check_restored(world, owner, recorded)
 

@@ -8,6 +8,7 @@ Rules, those of `node/client/link.py`:
 """
 
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import TypeVar
 
 from kernel.errors import LucidError
@@ -44,6 +45,7 @@ class Client:
         self._process: Process | None = None
         self._token = b""
         self._known_deaths = 0
+        self._trouble_s = inf
         self._acknowledged: list[tuple[float, int]] = []
 
     async def begin(self) -> None:
@@ -80,6 +82,7 @@ class Client:
                 self._recording = None
                 if isinstance(error, LucidError):
                     self.errors.append(error)
+                    self._trouble_s = min(self._trouble_s, self._world.now_s)
                 if self._world.now_s > end_s:
                     raise
                 self._world.on_event(self._machine.name, "log", f"client: {type(error).__name__}: {error}")
@@ -143,13 +146,14 @@ class Client:
         recorded.acknowledged = position
         self._acknowledged = [(0.0, position)]
         self._known_deaths = len(self._machine.deaths)
+        self._trouble_s = inf
 
     def _compute_promised(self) -> int:
-        """So many bytes must be there: a power cut takes what was not synced when the process died."""
+        """So many bytes must be there: a power cut takes what was not synced when process or disk failed."""
         deaths = self._machine.deaths[self._known_deaths :]
         if not any(is_power_cut for _, is_power_cut in deaths):
             return self.recorded.acknowledged
-        until_s = deaths[0][0] - SYNCED_S
+        until_s = min(deaths[0][0], self._trouble_s) - SYNCED_S
         return max((place for at_s, place in self._acknowledged if at_s <= until_s), default=0)
 
 

@@ -76,7 +76,7 @@ class Disk:
     def recover(self) -> None:
         """Ends what is wrong with it: there is room, and it is as fast as usual."""
         self.faults.capacity_bytes = None
-        self.faults.die_at = None
+        self.faults.die_at = self.faults.fail_at = None
         self.latency_s = self.usual_latency_s
 
     def restart(self, *, power_cut: bool) -> None:

@@ -137,6 +137,17 @@ async def _fill_disk(world: "World", fault: Fault) -> None:
         machine.disk.faults.capacity_bytes = machine.disk.faults.used_bytes + room
 
 
+async def _fail_disk(world: "World", fault: Fault) -> None:
+    """`operation`: that operation of the disk fails, counted from now; a sync loses what it should save."""
+    for machine in _hit(world, fault):
+        machine.disk.faults.fail_at = machine.disk.faults.operations + int(fault.get("operation", 0))
+
+
+async def _mend_disk(world: "World", fault: Fault) -> None:
+    for machine in _hit(world, fault):
+        machine.disk.faults.fail_at = None
+
+
 async def _empty_disk(world: "World", fault: Fault) -> None:
     for machine in _hit(world, fault):
         machine.disk.faults.capacity_bytes = None
@@ -177,6 +188,7 @@ KINDS: dict[str, Kind] = {
     "links": Kind(_change_links, _restore_links),
     "pause": Kind(_pause, _resume),
     "disk-full": Kind(_fill_disk, _empty_disk),
+    "disk-fail": Kind(_fail_disk, _mend_disk),
     "disk-slow": Kind(_slow_disk, _restore_disk),
     "rot": Kind(_rot, _nothing),
     "clock": Kind(_shift_clock, _nothing),

@@ -14,6 +14,7 @@ from simnet.world.world import World
 PIECE_S = 5.0
 """Virtual seconds between two pieces of what is recorded."""
 AUDIT_S = 300.0
+MAX_AUDITS = 20
 
 
 @dataclass(eq=False)
@@ -165,6 +166,16 @@ async def check_audits(world: World, machine: Machine, recorded: Recorded) -> No
             break
         await world.sleep(PIECE_S)
     world.expect(not found, f"an audit of {recorded} finds {[finding.what for finding in found]}")
+
+
+async def mend_replicas(world: World, machine: Machine, recorded: Recorded) -> None:
+    """Audits until nothing more is found: what holders lost is noticed so, and made again elsewhere."""
+    for _ in range(MAX_AUDITS):
+        await wait_replicated(world, machine, recorded, AUDIT_S * 6)
+        found = (await audit(world, machine, recorded)).findings
+        if not found:
+            return
+        await world.sleep(PIECE_S)
 
 
 async def check_spread(world: World, machine: Machine, *recordings: Recorded, within_s: float = 1800) -> None:
