@@ -136,10 +136,14 @@ class HeadKeeper:
             return kept
 
     async def _delete(self, rows: Mapping[bytes, chunk_pb2.KeptHead]) -> None:
-        if rows:
+        if not rows:
+            return
+        try:
             await self._store.delete(rows)
-        for kept in rows.values():
-            self._count(kept, -1)
+        finally:  # rows go first; a stream that could not be begun again is mended by the next start
+            for key, kept in rows.items():
+                if not self._store.scan(key):
+                    self._count(kept, -1)
 
     def _replace(self, before: chunk_pb2.KeptHead | None, after: chunk_pb2.KeptHead | None) -> None:
         self._count(before, -1)

@@ -7,7 +7,7 @@ import pytest
 from dht.head_keeper import MAX_DEVICES, MAX_RESPONSE_BYTES, HeadKeeper
 from dht.heads import MAX_HEAD_S, MAX_SEALED_BYTES, verify_head_entry, verify_head_receipt
 from kernel.domains import Domain
-from kernel.errors import Conflict, InvalidRecord, Reason, StoreFull
+from kernel.errors import Conflict, InvalidRecord, Reason, StoreError, StoreFull
 from kernel.head_grants import sign_head_grant
 from lucid.v1 import chunk_pb2
 from tests.unit.dht.heads import LOCATOR, make_entry
@@ -224,6 +224,28 @@ async def test_expired_heads_go(holder: Holder) -> None:
     assert await get(holder) == [stays]
     await holder.heads.sweep(now_s + DAY_S)
     assert holder.ports.journal.streams("heads/") == []
+
+
+@pytest.mark.parametrize("failing", ["commit", "remove"])
+async def test_what_counts_is_what_is_kept_even_if_forgetting_fails(failing: str) -> None:
+    bound = len(make_entry(0, days=1).SerializeToString()) * 3 // 2
+    holder = await Holder(head_bytes=bound).boot()
+    await put(holder, make_entry(holder.now_s, days=1))
+
+    def fail(_number: int, operation: str, _path: str) -> None:
+        if operation == failing:
+            raise StoreError("planned")
+
+    holder.faults.before = fail
+    with pytest.raises(StoreError):
+        await holder.heads.sweep(holder.now_s + 2 * DAY_S)
+    holder.faults.before = None
+    other = make_entry(holder.now_s, device=make_key("second device"), locator=make_key("other"))
+    if failing == "remove":
+        await put(holder, other, "second owner")
+    else:
+        with pytest.raises(StoreFull):
+            await put(holder, other, "second owner")
 
 
 async def test_a_long_stream_begins_again(holder: Holder) -> None:
