@@ -32,9 +32,7 @@ MAX_TEXT = 300
 _TAKEN = (NotFound, Conflict, Locked, Unavailable, UsageError, StoreFull)
 
 
-def decode_peer_error(
-    error: grpc.aio.AioRpcError, peer: str, *, is_for_chunk: bool = False
-) -> LucidError:
+def decode_peer_error(error: grpc.aio.AioRpcError, peer: str, *, is_for_chunk: bool = False) -> LucidError:
     """The error that a failed call stands for.
 
     Args:
