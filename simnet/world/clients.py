@@ -164,7 +164,9 @@ async def begin_to_record(world: World, machine: Machine) -> Client:
     return client
 
 
-async def keep_recording(world: World, client: Client, size_bytes: int, *, pieces: int, every_s: float) -> None:
+async def keep_recording(
+    world: World, client: Client, size_bytes: int, *, pieces: int, every_s: float
+) -> None:
     """Records piece after piece, one every so many seconds."""
     for number in range(pieces):
         await client.send(size_bytes * (number + 1) // pieces - size_bytes * number // pieces)
