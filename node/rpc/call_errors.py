@@ -2,7 +2,8 @@
 
 A peer tells its error in the trailer, and may lie: only classes that say something about the *call* are taken
 from it, its text is bounded and printable, and names the peer. So no peer can make this node believe that its
-own disk is damaged, or that a third node broke the rules.
+own disk is damaged, or that a third node broke the rules. Its word that a chunk is damaged on its disk counts
+where it was asked for that chunk: for whoever asks, the chunk is gone.
 """
 
 from typing import TypeVar
@@ -17,6 +18,7 @@ from kernel.errors import (
     LucidError,
     NotFound,
     PeerFault,
+    StoreDamaged,
     StoreFull,
     Unavailable,
     UsageError,
@@ -30,12 +32,13 @@ MAX_TEXT = 300
 _TAKEN = (NotFound, Conflict, Locked, Unavailable, UsageError, StoreFull)
 
 
-def decode_peer_error(error: grpc.aio.AioRpcError, peer: str) -> LucidError:
+def decode_peer_error(error: grpc.aio.AioRpcError, peer: str, *, is_for_chunk: bool = False) -> LucidError:
     """The error that a failed call stands for.
 
     Args:
         error: of gRPC.
         peer: what to call the peer in the message.
+        is_for_chunk: the peer was asked for bytes of a chunk that it keeps.
     """
     told = _decode_trailer(error)
     if told is not None:
@@ -45,6 +48,8 @@ def decode_peer_error(error: grpc.aio.AioRpcError, peer: str) -> LucidError:
             return InvalidRecord(told.reason, text, hint=hint)
         if type(told) in _TAKEN:
             return type(told)(text, hint=hint)
+        if is_for_chunk and isinstance(told, StoreDamaged):
+            return NotFound(text, hint=hint)
         if isinstance(told, PeerFault):
             return Conflict(text, hint=hint)  # it says that we broke the rules: no fault of the peer's
         return Unavailable(text, hint=hint)

@@ -116,7 +116,7 @@ class RpcPeer:
         self._check_connected()
         limit = METHODS["lucid.v1.ChunkService/GetChunk"]
         call = self._chunk.GetChunk(request, timeout=limit.deadline_s, metadata=self._metadata)
-        async for response in self._iterate(call, limit.idle_s):
+        async for response in self._iterate(call, limit.idle_s, is_for_chunk=True):
             yield response
 
     async def has_chunks(self, request: chunk_pb2.HasChunksRequest) -> chunk_pb2.HasChunksResponse:
@@ -125,7 +125,8 @@ class RpcPeer:
 
     async def audit_chunk(self, request: chunk_pb2.AuditChunkRequest) -> chunk_pb2.AuditChunkResponse:
         """See `dht.ports.Peer`."""
-        return await self._call("lucid.v1.ChunkService/AuditChunk", self._chunk.AuditChunk, request)
+        name = "lucid.v1.ChunkService/AuditChunk"
+        return await self._call(name, self._chunk.AuditChunk, request, is_for_chunk=True)
 
     async def release_chunk(self, request: chunk_pb2.ReleaseChunkRequest) -> chunk_pb2.ReleaseChunkResponse:
         """See `dht.ports.Peer`."""
@@ -151,19 +152,23 @@ class RpcPeer:
         """See `dht.ports.Peer`."""
         return await self._call("lucid.v1.ShareService/Offer", self._share.Offer, request)
 
-    async def _call(self, name: str, method: Callable[..., Awaitable[T]], request: Any) -> T:
+    async def _call(
+        self, name: str, method: Callable[..., Awaitable[T]], request: Any, *, is_for_chunk: bool = False
+    ) -> T:
         self._check_connected()
         try:
             call = method(request, timeout=METHODS[name].deadline_s, metadata=self._metadata)
             with self._watched(call):
                 response = await call
         except grpc.aio.AioRpcError as error:
-            raise self._decode(error) from error
+            raise self._decode(error, is_for_chunk=is_for_chunk) from error
         except asyncio.CancelledError:
             raise self._explain_cancellation() from None
         return check_decoded(response, self._name)
 
-    async def _iterate(self, call: Any, idle_s: float | None) -> AsyncIterator[Any]:
+    async def _iterate(
+        self, call: Any, idle_s: float | None, *, is_for_chunk: bool = False
+    ) -> AsyncIterator[Any]:
         """Messages of a stream; a silence of more than `idle_s` ends it."""
         try:
             with self._watched(call):
@@ -176,10 +181,10 @@ class RpcPeer:
         except TimeoutError:
             raise Unavailable(f"{self._name} has sent nothing for {idle_s} s") from None
         except grpc.aio.AioRpcError as error:
-            raise self._decode(error) from error
+            raise self._decode(error, is_for_chunk=is_for_chunk) from error
         except grpc.aio.BaseError:
             # The peer ended the call while the request was on its way out; its status tells why.
-            raise self._decode(await _get_error(call)) from None
+            raise self._decode(await _get_error(call), is_for_chunk=is_for_chunk) from None
         except asyncio.CancelledError:
             raise self._explain_cancellation() from None
         finally:
@@ -208,8 +213,8 @@ class RpcPeer:
     def _disconnected(self) -> Unavailable:
         return Unavailable(f"{self._name} was disconnected")
 
-    def _decode(self, error: grpc.aio.AioRpcError) -> LucidError:
-        decoded = decode_peer_error(error, self._name)
+    def _decode(self, error: grpc.aio.AioRpcError, *, is_for_chunk: bool) -> LucidError:
+        decoded = decode_peer_error(error, self._name, is_for_chunk=is_for_chunk)
         if isinstance(decoded, Locked):
             self._on_lost()
             return Unavailable(f"{self._name} does not know this node any more; it is greeted again")

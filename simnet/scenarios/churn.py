@@ -15,7 +15,7 @@ WIPED = 0.15
 
 
 async def churn_recording(world: World) -> None:
-    """A third of the nodes leave each hour of slow input, and come back, some with empty disks."""
+    """During hours of slow input 30 % of the nodes leave each hour, and come back, some with empty disks."""
     owner, *holders = [world.add_machine() for _ in range(world.nodes)]
     owner.configure(world.machines, {"repair_after": "30m"})
     for holder in holders:

@@ -11,6 +11,7 @@ from simnet.world.recordings import check_restored, check_spread, mend_replicas
 from simnet.world.world import World
 
 OWNER = 0
+LOSING = (1, 2)
 LASTS_S = 160.0
 
 
@@ -32,7 +33,10 @@ async def all_at_once(world: World) -> None:
 
 
 def draw_anything(rng: random.Random, nodes: int) -> Plan:
-    """Few or many faults. The owner's blobs do not rot, its disk is not lost: not all have replicas yet."""
+    """Few or many faults. The owner's disk is not lost: not all that is on it has replicas yet.
+
+    No more than two holders lose what they hold: nobody audits copies of facts, so three could lose them all.
+    """
     plan = [_draw_fault(rng, nodes) for _ in range(int(2 ** rng.uniform(0, 5)))]
     plan += draw_bad_stretches(rng, nodes)[: rng.randrange(3)]
     plan += draw_partitions(rng, nodes)[: rng.randrange(3)]
@@ -41,7 +45,7 @@ def draw_anything(rng: random.Random, nodes: int) -> Plan:
 
 def _draw_fault(rng: random.Random, nodes: int) -> Fault:
     at_s, for_s = rng.uniform(0, LASTS_S), rng.choice([1.0, 10.0, 60.0])
-    anyone, holder = rng.randrange(nodes), rng.randrange(OWNER + 1, nodes)
+    anyone, holder = rng.randrange(nodes), rng.choice(LOSING)
     match rng.choice(["crash", "crash", "full", "fail", "fail", "pause", "slow", "clock", "rot", "wipe"]):
         case "crash":
             return draw_crash(rng, at_s, anyone)

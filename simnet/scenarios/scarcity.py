@@ -2,15 +2,19 @@
 
 import random
 
+from dht.replicas import is_due, iterate_replicas
 from kernel.errors import StoreFull
 from node.health import LEAST_FREE_BYTES
 from simnet.world.clients import begin_to_record, keep_recording
 from simnet.world.faults import Fault, Plan
+from simnet.world.machine import Machine
 from simnet.world.recordings import check_restored, check_spread
 from simnet.world.world import World
 
 OWNER = 0
 DAY_S = 86_400.0
+LONGEST_SLEEP_DAYS = 28
+"""A lease holds for 30 days, and clocks are a day wrong."""
 
 
 async def disk_full(world: World) -> None:
@@ -60,7 +64,27 @@ async def clocks(world: World) -> None:
         if world.rng.random() < 0.5:
             await machine.restart()
     await check_spread(world, owner, recorded)
+    if world.rng.random() < 0.5:
+        await sleep_long(world, DAY_S * world.rng.uniform(1, LONGEST_SLEEP_DAYS))
+        await check_spread(world, owner, recorded)
+        world.expect(has_fresh_leases(owner), "all leases hold for half a month, or were renewed")
     await check_restored(world, owner, recorded)
+
+
+async def sleep_long(world: World, seconds: float) -> None:
+    """All machines are off for so long, as far as their clocks tell."""
+    await world.gather(*(machine.stop() for machine in world.machines))
+    for machine in world.machines:
+        machine.skew.shift(world.now_s, seconds, machine.skew.drift)
+    world.say(f"{seconds / DAY_S:.1f} days pass")
+    await world.gather(*(machine.start() for machine in world.machines))
+
+
+def has_fresh_leases(owner: Machine) -> bool:
+    """Is no lease of an owner due?"""
+    ports, lease_s = owner.node.ports, owner.node.spreading.preset.lease_s
+    now_s = ports.clock.wall_ns() / 1e9
+    return not any(is_due(row, now_s, lease_s) for page in iterate_replicas(ports.records) for _, row in page)
 
 
 def draw_wrong_clocks(rng: random.Random, nodes: int) -> Plan:

@@ -89,7 +89,7 @@ class VirtualLoop(SealedLoop):
         max_steps_per_instant: int = MAX_STEPS_PER_INSTANT,
         is_death: Callable[[BaseException], bool] = lambda _: False,
     ) -> None:
-        """`is_death` knows errors that say only that a simulated process is dead, which nobody looks at."""
+        """`is_death` knows errors that say only that a process is dead: nobody is left to look at them."""
         self.steps = 0
         self.complaints: list[str] = []
         self._max_steps = max_steps_per_instant

@@ -192,6 +192,7 @@ async def check_restored(world: World, machine: Machine, *recordings: Recorded) 
     await machine.kill(power_cut=True)
     world.say(f"{machine.name} burns down")
     heir = world.add_machine(machine.owner)
+    heir.skew.shift(world.now_s, machine.skew.offset_s, 0.0)  # its date is right if that one's was
     heir.configure([other for other in world.machines if other is not machine], {})
     await heir.start()
     restored = await restore(world, heir)

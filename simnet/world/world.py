@@ -223,7 +223,7 @@ class World:
 
     @asynccontextmanager
     async def suffering(self) -> AsyncIterator[None]:
-        """Plays the plan beside what the story does; ends when both have ended, and all is calm."""
+        """Plays the plan of the run beside what the story does. Behind it all faults are over."""
         playing = asyncio.create_task(self.play(self.plan))
         try:
             yield

@@ -112,9 +112,15 @@ async def test_a_peer_can_only_speak_of_the_call(
     with pytest.raises(raised):
         async for _ in peer.put_chunk(send(1)):
             pass
-    with pytest.raises(raised):
+    # That a chunk is damaged there is about the chunk that it was asked for.
+    of_chunk = NotFound if isinstance(told, errors.StoreDamaged) else raised
+    with pytest.raises(of_chunk) as caught:
         async for _ in peer.get_chunk(chunk_pb2.GetChunkRequest()):
             pass
+    assert type(caught.value) is of_chunk
+    with pytest.raises(of_chunk) as caught:
+        await peer.audit_chunk(chunk_pb2.AuditChunkRequest())
+    assert type(caught.value) is of_chunk
     refusing.error = None
     await peer.has_chunks(chunk_pb2.HasChunksRequest())
 
