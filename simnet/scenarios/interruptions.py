@@ -10,7 +10,7 @@ from simnet.world.world import World
 
 SIZE_BYTES = 4_000_000
 RATE_BYTES_S = 200_000.0
-RESETS_PER_S = 0.15
+RESETS_PER_S = 0.06
 REPLICATED_S = 900.0
 TRIES = 50
 RETRY_S = 5.0

@@ -25,6 +25,7 @@ from typing import Any, TypeVar, TypeVarTuple
 
 from simnet.world.sealed_loop import SealedLoop, SimulationError
 from simnet.world.tasks import SimFuture, SimTask, describe_task
+from storage.faults import Died
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -271,8 +272,10 @@ class VirtualLoop(SealedLoop):
         self._timers.clear()
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Takes what asyncio would log: it fails the run."""
+        """Takes what asyncio would log: it fails the run, unless it only says that a process is dead."""
         error = context.get("exception")
+        if isinstance(error, Died):
+            return
         self.complaints.append(f"{context['message']}: {error!r}" if error else str(context["message"]))
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
