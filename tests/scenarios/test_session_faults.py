@@ -270,7 +270,7 @@ async def test_frames_that_could_not_be_synced_are_sealed_though_the_source_is_q
 
 
 def fail_once(name: str, part: str) -> Callable[[int, str, str], None]:
-    """Lets the first operation of that name fail that has to do with such a path, or with what is above it."""
+    """Lets the first operation of that name fail that has to do with such a path."""
     failed: list[str] = []
 
     def before(_number: int, operation: str, path: str) -> None:
