@@ -22,6 +22,8 @@ ROUNDS = 3
 PIECES = 5
 MOST_PIECE_BYTES = 30_000
 MOST_OPERATIONS = 24
+SOON = 8
+"""A piece and its sync take about so many operations of the disk."""
 SYNCED_S = 1.5
 """What is recorded live is durable after a second, and after what the disk takes for it."""
 FAULTS = ("kill", "power-cut", "die-at", "fail-at")
@@ -109,7 +111,7 @@ async def record_pieces(
     when = world.rng.randrange(PIECES + 1)
     for number in range(PIECES):
         if number == when:
-            arm(world, owner, fault)
+            arm(world, owner, fault, within=SOON)
         await recorder.append(world.rng.randrange(2, MOST_PIECE_BYTES))
         progress.steps.append((world.now_s, recorder.recorded.acknowledged))
         await world.sleep(world.rng.choice((0.0, 0.1, 1.0, 3.0, 40.0)))
@@ -118,8 +120,8 @@ async def record_pieces(
         await recorder.finish()
 
 
-def arm(world: World, owner: Machine, fault: str) -> None:
+def arm(world: World, owner: Machine, fault: str, *, within: int = MOST_OPERATIONS) -> None:
     """Lets one of the next operations of a disk go wrong, if that is the fault."""
-    at = owner.disk.faults.operations + world.rng.randrange(MOST_OPERATIONS)
+    at = owner.disk.faults.operations + world.rng.randrange(within)
     owner.disk.faults.die_at = at if fault == "die-at" else None
     owner.disk.faults.fail_at = at if fault == "fail-at" else None

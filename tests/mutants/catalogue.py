@@ -128,7 +128,7 @@ DURABILITY = (
         "session/recording.py",
         '                    await self._leave(f"the recording failed: {error}")\n',
         "                    pass\n",
-        seeds=40,
+        seeds=60,
     ),
     _one(
         "journal-dropped-before-commit",
@@ -160,6 +160,24 @@ TRUST = (
         "dht/transfer.py",
         "    if compute_chunk_id(split, size_bytes) != chunk_id:\n",
         "    if False:\n",
+        seeds=20,
+    ),
+    Mutant(
+        "healed-with-unverified-bytes",
+        "what a peer sends takes the place of what is damaged, unseen",
+        "liar-among-replicas",
+        (
+            (
+                "dht/transfer.py",
+                "        if found != self.leaves[first : first + len(found)]:\n",
+                "        if False:\n",
+            ),
+            (
+                "session/healing.py",
+                "            if fetched is None or not await self._is_right(entry, fetched.blob):\n",
+                "            if fetched is None:\n",
+            ),
+        ),
         seeds=20,
     ),
     _one(
