@@ -409,15 +409,6 @@ WORK = (
         "        number, skipped = divmod(max(await self._begin - FRAME_BYTES, 0), FRAME_BYTES)\n",
         seeds=6,
     ),
-    _one(
-        "transfers-begin-anew",
-        "what has come before a connection broke is forgotten",
-        "broken-transfers",
-        "dht/holdings.py",
-        "            await self._incoming.end(turn, keep=not is_stored)\n",
-        "            await self._incoming.end(turn, keep=False)\n",
-        seeds=6,
-    ),
 )
 
 ORDER = (
