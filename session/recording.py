@@ -9,7 +9,7 @@ one index commit → frames dropped. A fact is never taken back, so nothing is e
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -329,11 +329,11 @@ class Recording:
                 await self._ports.journal.drop(tables.tail_stream(self.session_id, entry.index))
 
     async def _make_checkpoint(self, row: session_pb2.SessionRow, tree: Frontier) -> identity_pb2.Signed:
-        """Signs what is durable: the chunks in the tree, and the live frames, which are synced first."""
+        """Signs what is durable: the chunks in the tree, and the live frames behind them, synced first."""
         tails = [tail for tail in (*self._sealing, self._tail) if tail.frames and tail.index >= tree.count]
         digests = [tail.digest() for tail in tails]
-        self._changed = False
-        await self._sync_tails()
+        self._changed = self._unsynced = False
+        await self._sync(tails)  # not those that the tree holds: their streams may have failed
         self._checkpoint_ns = self._ports.clock.monotonic_ns()
         keys, time_ns = self._recorder.keys, self._ports.clock.wall_ns()
         return sign_checkpoint(keys, row, tree, digests, time_ns)
@@ -341,9 +341,11 @@ class Recording:
     async def _sync_tails(self) -> None:
         """Makes all frames durable that were appended before this call."""
         self._unsynced = False
-        for tail in (*self._sealing, self._tail):
-            if tail.frames:
-                await self._ports.journal.sync(tables.tail_stream(self.session_id, tail.index))
+        await self._sync(tail for tail in (*self._sealing, self._tail) if tail.frames)
+
+    async def _sync(self, tails: Iterable[LiveTail]) -> None:
+        for tail in tails:
+            await self._ports.journal.sync(tables.tail_stream(self.session_id, tail.index))
 
     async def _tend(self) -> None:
         """Keeps the promises that go by time, until the first failure."""
@@ -367,6 +369,9 @@ class Recording:
             raise
         except BaseException as error:  # raised again to whoever appends, or finishes, next
             self._failure = error
+            if isinstance(error, LucidError):  # the source may be quiet: nobody may come for a long time
+                async with self._lock:
+                    await self._leave(f"the recording failed: {error}")
 
     async def _make_checkpoint_fact(self, row: session_pb2.SessionRow) -> session_pb2.Fact:
         return session_pb2.Fact(checkpoint=await self._make_checkpoint(row, self._tree))

@@ -6,7 +6,7 @@ from simnet.scenarios.deletions import deleted_everywhere
 from simnet.scenarios.interruptions import broken_transfers
 from simnet.scenarios.liars import liar_among_replicas
 from simnet.scenarios.mixed import all_at_once, draw_anything
-from simnet.scenarios.power import power_cuts
+from simnet.scenarios.power import failing_disks, power_cuts
 from simnet.scenarios.replays import replays
 from simnet.scenarios.replication import (
     draw_bad_stretches,
@@ -30,6 +30,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("holder-crashes", holder_crashes, 5, draw_holder_crashes),
         Scenario("owner-crash", owner_crash, 4, draw_owner_crashes),
         Scenario("power-cuts", power_cuts, 6),
+        Scenario("failing-disks", failing_disks, 5),
         Scenario("disk-full", disk_full, 4, draw_full_disks),
         Scenario("clocks", clocks, 5, draw_wrong_clocks),
         Scenario("churn-recording", churn_recording, 8, draw_churn),

@@ -9,9 +9,9 @@ from simnet.world.recordings import BytesSink, Recorded, check_recorded, record,
 from simnet.world.world import World
 
 SIZE_BYTES = 4_000_000
-RATE_BYTES_S = 200_000.0
-RESETS_PER_S = 0.15
-REPLICATED_S = 900.0
+RATE_BYTES_S = 100_000.0
+RESETS_PER_S = 0.06
+REPLICATED_S = 1800.0
 TRIES = 50
 RETRY_S = 5.0
 

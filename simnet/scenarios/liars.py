@@ -6,7 +6,7 @@ from lucid.v1 import chunk_pb2
 from simnet.world.invariants import is_durable
 from simnet.world.machine import Machine
 from simnet.world.recordings import Recorded, check_recorded, record, restore, wait_replicated
-from simnet.world.world import World
+from simnet.world.world import WATCH_EVERY_S, World
 
 SIZE_BYTES = 300_000
 MOST_RECORDINGS = 8
@@ -76,6 +76,7 @@ async def record_until_chosen(world: World, owner: Machine, liar: Machine) -> li
             break
     else:
         world.say(f"{liar.name} was never chosen")
+    await world.sleep(WATCH_EVERY_S)  # what must always hold is looked at, before the liar is found
     return recordings
 
 

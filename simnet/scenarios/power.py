@@ -3,17 +3,27 @@
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from kernel.errors import LucidError
+from kernel.errors import Conflict, LucidError
 from simnet.scenarios.liars import audit
 from simnet.world.machine import Machine
 from simnet.world.mishaps import start_again
 from simnet.world.process import ProcessDied
-from simnet.world.recordings import Recorded, Recorder, begin_recording, check_recorded, wait_replicated
+from simnet.world.recordings import (
+    Recorded,
+    Recorder,
+    begin_recording,
+    check_recorded,
+    record,
+    wait_replicated,
+)
 from simnet.world.world import World
 
 ROUNDS = 3
 PIECES = 5
 MOST_PIECE_BYTES = 30_000
+MOST_OPERATIONS = 24
+SOON = 8
+"""A piece and its sync take about so many operations of the disk."""
 SYNCED_S = 1.5
 """What is recorded live is durable after a second, and after what the disk takes for it."""
 FAULTS = ("kill", "power-cut", "die-at", "fail-at")
@@ -27,9 +37,8 @@ async def power_cuts(world: World) -> None:
     for _ in range(ROUNDS):
         recordings.append(await record_until_it_dies(world, owner))
         await check_recorded(world, owner, recordings[-1])
-        await owner.call(owner.node.finalize(recordings[-1].session_id))
-    hurt = world.rng.choice(holders)
-    hurt.disk.faults.fail_at = hurt.disk.faults.operations + world.rng.randrange(40)
+        with suppress(Conflict):  # it is complete: it died when all was done
+            await owner.call(owner.node.finalize(recordings[-1].session_id))
     for recorded in recordings:
         await wait_replicated(world, owner, recorded, within_s=REPLICATED_S)
     for holder in holders:
@@ -42,6 +51,19 @@ async def power_cuts(world: World) -> None:
         outcome = await audit(world, owner, recorded)
         found = [finding.what for finding in outcome.findings]
         world.expect(not found and outcome.leaves > 0, f"holders have lost something: {found}")
+
+
+async def failing_disks(world: World) -> None:
+    """Single operations of the holders' disks fail: no receipt is given for what is not durable."""
+    owner, *holders = await world.start_nodes(world.nodes)
+    recordings = []
+    for _ in range(2 * ROUNDS):
+        for holder in holders:
+            arm(world, holder, "fail-at")
+        recordings.append(await record(world, owner, MOST_PIECE_BYTES, pieces=1))
+    for recorded in recordings:
+        await wait_replicated(world, owner, recorded, within_s=REPLICATED_S)
+        await check_recorded(world, owner, recorded)
 
 
 async def start_with_twins(world: World) -> list[Machine]:
@@ -85,12 +107,21 @@ async def record_until_it_dies(world: World, owner: Machine) -> Recorded:
 async def record_pieces(
     world: World, owner: Machine, recorder: Recorder, progress: Progress, fault: str
 ) -> None:
-    """Records some pieces; the fault of a disk happens in the middle of them."""
+    """Records some pieces, and ends the recording; the fault of a disk happens in the middle of it."""
+    when = world.rng.randrange(PIECES + 1)
     for number in range(PIECES):
-        if number == 2:
-            at = owner.disk.faults.operations + world.rng.randrange(12)
-            owner.disk.faults.die_at = at if fault == "die-at" else None
-            owner.disk.faults.fail_at = at if fault == "fail-at" else None
+        if number == when:
+            arm(world, owner, fault, within=SOON)
         await recorder.append(world.rng.randrange(2, MOST_PIECE_BYTES))
         progress.steps.append((world.now_s, recorder.recorded.acknowledged))
         await world.sleep(world.rng.choice((0.0, 0.1, 1.0, 3.0, 40.0)))
+    if when == PIECES:
+        arm(world, owner, fault)
+        await recorder.finish()
+
+
+def arm(world: World, owner: Machine, fault: str, *, within: int = MOST_OPERATIONS) -> None:
+    """Lets one of the next operations of a disk go wrong, if that is the fault."""
+    at = owner.disk.faults.operations + world.rng.randrange(within)
+    owner.disk.faults.die_at = at if fault == "die-at" else None
+    owner.disk.faults.fail_at = at if fault == "fail-at" else None

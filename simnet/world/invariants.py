@@ -1,25 +1,30 @@
 """What must hold in every run, whatever the story.
 
-Always: a replica that counts is durable at its holder, no two of a chunk are with one owner, and what a node
-and the network keep for it in memory has its bounds. When nothing is under way: what nodes count is what is
-on their disks, and what was recorded and acknowledged can be read. An invariant looks at disks and memory and
+Always: a replica that counts is durable at its holder, who has signed for it; no two of a chunk are with one
+owner; what a node and the network keep for it in memory has its bounds. When nothing is under way: what nodes
+count is what is on their disks. What was recorded and acknowledged can be read: stories look at that, where
+they know what it is. What must hold of single messages: `wire`. An invariant looks at disks and memory and
 changes nothing; it gives what does not hold, a line each. A room adds its own to the table of its kind.
 """
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from blake3 import blake3
 from google.protobuf.message import DecodeError
 
 from dht import tables as dht_tables
 from dht.incoming import IncomingLimits
 from dht.replicas import get_lease, is_counting, iterate_replicas
 from kernel.chunk_id import compute_blob_id
+from kernel.domains import Domain
 from kernel.errors import StoreDamaged
+from kernel.signing import compute_digest, is_signature
 from lucid.v1 import chunk_pb2
 from node.rpc.node_servicer import MAX_PENDING
 from node.rpc.tokens import MAX_TOKENS
-from simnet.world.machine import Machine
+from simnet.world.machine import NETWORK, Machine
 
 if TYPE_CHECKING:
     from simnet.world.world import World
@@ -64,6 +69,26 @@ def find_crowded_replicas(world: "World") -> Iterator[str]:
         for key, found in held.items():
             if len(set(found)) < len(found):
                 yield f"{owner.name} counts several replicas of chunk {key.hex()[-8:]} with one owner"
+
+
+def find_unproven_replicas(world: "World") -> Iterator[str]:
+    """Whatever counts, its holder has signed a receipt for that lease, and nobody else for him."""
+    for owner in list_ready(world):
+        now_s = owner.node.ports.clock.wall_ns() / 1e9
+        for page in iterate_replicas(owner.node.ports.records):
+            for key, row in page:
+                if is_counting(row, now_s) and not is_proven(row.SerializeToString()):
+                    yield f"{owner.name} counts a replica of chunk {key.hex()[-10:]} without a receipt for it"
+
+
+@lru_cache(maxsize=10_000)
+def is_proven(value: bytes) -> bool:
+    """Does the receipt in a replica row hold for its lease? It is judged here, not by the node's own code."""
+    row = chunk_pb2.Replica.FromString(value)
+    promised = chunk_pb2.Receipt.FromString(row.receipt.payload).lease_hash
+    digest = compute_digest(Domain.RECEIPT, NETWORK, row.receipt.payload)
+    is_signed = is_signature(digest, row.holder, row.receipt.signature)
+    return is_signed and promised == blake3(row.lease.payload).digest()
 
 
 def find_full_memories(world: "World") -> Iterator[str]:
@@ -134,5 +159,10 @@ def list_ready(world: "World") -> list[Machine]:
     return [machine for machine in world.machines if machine.is_ready]
 
 
-ALWAYS: tuple[Invariant, ...] = (find_undurable_replicas, find_crowded_replicas, find_full_memories)
+ALWAYS: tuple[Invariant, ...] = (
+    find_undurable_replicas,
+    find_crowded_replicas,
+    find_unproven_replicas,
+    find_full_memories,
+)
 AT_REST: tuple[Invariant, ...] = (find_wrong_counts,)

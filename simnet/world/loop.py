@@ -298,7 +298,7 @@ class VirtualLoop(SealedLoop):
         self._timers.clear()
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Takes what asyncio would log: it fails the run."""
+        """Takes what asyncio would log: it fails the run, unless it only says that a process is dead."""
         error = context.get("exception")
         if error is not None and self._is_death(error):
             return

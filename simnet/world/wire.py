@@ -2,6 +2,7 @@
 
 - A receipt goes out only when what it promises is durable: the chunk, its lease and its row; or the head.
 - No node begins a call without a deadline, except those that are meant to last.
+- No node calls others more often than they let it.
 
 Adversaries may do as they like, and hosts that are no machines of the world, too.
 """
@@ -15,6 +16,7 @@ from google.protobuf.message import DecodeError
 from dht import tables
 from kernel.errors import LucidError
 from lucid.v1 import chunk_pb2
+from node.rpc.limits import METHODS
 from simnet.world.invariants import is_durable
 from simnet.world.machine import Machine
 from storage.journal_format import compute_key, parse_stream
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 PUT_CHUNK = "/lucid.v1.ChunkService/PutChunk"
 PUT_HEAD = "/lucid.v1.ChunkService/PutHead"
+WINDOW_S = 10.0
 UNBOUNDED = frozenset({"/grpc.health.v1.Health/Watch"})
 """Calls that last until somebody ends them."""
 
@@ -36,13 +39,30 @@ class WireWatch:
         self._world = world
         self._leases: dict[str, dict[bytes, chunk_pb2.Holding]] = {}
         self._rows: dict[tuple[str, bytes], bytes] = {}
+        self._calls: dict[tuple[str, str], tuple[int, int]] = {}
         world.network.on_call = self.on_call
         world.network.on_response = self.on_response
 
     def on_call(self, place: str, method: str, timeout_s: float | None) -> None:
         """A call begins."""
-        if timeout_s is None and method not in UNBOUNDED and self._find_honest(place) is not None:
+        if self._find_honest(place) is None:
+            return
+        if timeout_s is None and method not in UNBOUNDED:
             self._world.on_event(place, "fail", f"{method} is called without a deadline")
+        limit = METHODS.get(method.removeprefix("/"))
+        if limit is not None:
+            most = round(WINDOW_S * limit.rate_per_s + limit.burst) * len(self._world.machines)
+            if self._count(place, method) == most + 1:
+                what = f"{method} is called more than {most} times in {WINDOW_S:g} s"
+                self._world.on_event(place, "fail", what)
+
+    def _count(self, place: str, method: str) -> int:
+        """How often a method has been called from a place in this stretch of time."""
+        window = int(self._world.now_s / WINDOW_S)
+        before, count = self._calls.get((place, method), (window, 0))
+        count = count + 1 if before == window else 1
+        self._calls[place, method] = window, count
+        return count
 
     def on_response(self, place: str, method: str, data: bytes) -> None:
         """An answer is about to be sent."""

@@ -96,20 +96,20 @@ DURABILITY = (
     _one(
         "failed-fsync-ignored",
         "what the disk could not save counts as saved",
-        "power-cuts",
+        "failing-disks",
         "storage/blobs.py",
         "            self._files.fsync(unfinished)\n",
         "            with suppress(StoreError):\n                self._files.fsync(unfinished)\n",
-        seeds=40,
+        seeds=20,
     ),
     _one(
         "acknowledged-before-journaled",
         "an append is acknowledged before it is in the journal",
         "power-cuts",
         "session/recording.py",
-        "        await self._ports.journal.append(tables.tail_stream(self.session_id, tail.index), [frame])\n",
-        "        stream = tables.tail_stream(self.session_id, tail.index)\n"
-        "        self._late = asyncio.create_task(self._ports.journal.append(stream, [frame]))\n",
+        "await self._ports.journal.append(tables.tail_stream(self.session_id, tail.index), [frame])",
+        "stream = tables.tail_stream(self.session_id, tail.index)\n"
+        "        self._late = asyncio.create_task(self._ports.journal.append(stream, [frame]))",
         seeds=12,
     ),
     _one(
@@ -117,9 +117,18 @@ DURABILITY = (
         "what was recorded live is not durable after a second",
         "power-cuts",
         "session/recording.py",
-        "                await self._ports.journal.sync(tables.tail_stream(self.session_id, tail.index))\n",
-        "                continue\n",
+        "            await self._ports.journal.sync(tables.tail_stream(self.session_id, tail.index))\n",
+        "            continue\n",
         seeds=12,
+    ),
+    _one(
+        "failed-tail-not-sealed",
+        "what could not be synced stays where it is until the source says more",
+        "power-cuts",
+        "session/recording.py",
+        '                    await self._leave(f"the recording failed: {error}")\n',
+        "                    pass\n",
+        seeds=60,
     ),
     _one(
         "journal-dropped-before-commit",
@@ -151,6 +160,24 @@ TRUST = (
         "dht/transfer.py",
         "    if compute_chunk_id(split, size_bytes) != chunk_id:\n",
         "    if False:\n",
+        seeds=20,
+    ),
+    Mutant(
+        "healed-with-unverified-bytes",
+        "what a peer sends takes the place of what is damaged, unseen",
+        "liar-among-replicas",
+        (
+            (
+                "dht/transfer.py",
+                "        if found != self.leaves[first : first + len(found)]:\n",
+                "        if False:\n",
+            ),
+            (
+                "session/healing.py",
+                "            if fetched is None or not await self._is_right(entry, fetched.blob):\n",
+                "            if fetched is None:\n",
+            ),
+        ),
         seeds=20,
     ),
     _one(
@@ -303,10 +330,8 @@ WORK = (
         "holders that were away are not told later",
         "deleted-everywhere",
         "dht/releasing.py",
-        "        if peer is None or not self._backoffs.is_over(row.holder, self._ports.clock.monotonic_ns()):\n"
-        "            return False\n",
-        "        if peer is None or not self._backoffs.is_over(row.holder, self._ports.clock.monotonic_ns()):\n"
-        "            return True\n",
+        "self._ports.clock.monotonic_ns()):\n            return False\n",
+        "self._ports.clock.monotonic_ns()):\n            return True\n",
         seeds=6,
     ),
     _one(
@@ -384,15 +409,6 @@ WORK = (
         "        number, skipped = divmod(max(await self._begin - FRAME_BYTES, 0), FRAME_BYTES)\n",
         seeds=6,
     ),
-    _one(
-        "transfers-begin-anew",
-        "what has come before a connection broke is forgotten",
-        "broken-transfers",
-        "dht/holdings.py",
-        "            await self._incoming.end(turn, keep=not is_stored)\n",
-        "            await self._incoming.end(turn, keep=False)\n",
-        seeds=6,
-    ),
 )
 
 ORDER = (
@@ -400,13 +416,7 @@ ORDER = (
         "set-iterated",
         "peers are told of in the order of hashes",
         "record-replicate-restore",
-        (
-            (
-                "node/rpc/acquaintances.py",
-                "for device in sorted(self._known)]",
-                "for device in set(self._known)]",
-            ),
-        ),
+        (("node/rpc/acquaintances.py", "in sorted(self._known)]", "in set(self._known)]"),),
         is_order=True,
     ),
     _one(

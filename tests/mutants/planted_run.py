@@ -35,9 +35,7 @@ class Planter(MetaPathFinder):
 
     def __init__(self, texts: Mapping[str, str]) -> None:
         """`texts`: by file."""
-        self._texts = {
-            file.removesuffix(".py").replace("/", "."): (file, text) for file, text in texts.items()
-        }
+        self._texts = {file[:-3].replace("/", "."): (file, text) for file, text in texts.items()}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -254,3 +254,28 @@ async def test_quota_stops_a_recording_and_leaves_room_to_close_it() -> None:
     kept = await world.read(recording.session_id)
     assert kept
     assert kept == plaintext(2_000_000)[: len(kept)]
+
+
+@pytest.mark.parametrize("failing", ["fsync", "fsync_dir"])
+async def test_frames_that_could_not_be_synced_are_sealed_though_the_source_is_quiet(failing: str) -> None:
+    world = World()
+    recording = await (await world.boot()).open_recording(request(live=True))
+    await recording.append(0, LIVE)
+    world.faults.before = fail_once(failing, "tail-")
+    await world.clock.advance(3)
+    assert isinstance(recording.failure, StoreError)
+    await world.kill(power=True)
+    await world.boot()
+    assert await world.read(recording.session_id, partial=True) == LIVE
+
+
+def fail_once(name: str, part: str) -> Callable[[int, str, str], None]:
+    """Lets the first operation of that name fail that has to do with such a path."""
+    failed: list[str] = []
+
+    def before(_number: int, operation: str, path: str) -> None:
+        if not failed and operation == name and (part in path or name == "fsync_dir"):
+            failed.append(path)
+            raise StoreError(f"cannot {operation} {path}: planned failure")
+
+    return before

@@ -213,3 +213,13 @@ def test_the_same_file_twice_in_a_rename_stays(files: MemoryFiles) -> None:
     files.create("a", [b"x"])
     files.rename("a", "a")
     assert files.read("a") == b"x"
+
+
+def test_what_is_certain_to_stay_can_be_asked(files: MemoryFiles) -> None:
+    make_durable(files, "a/b", b"synced")
+    files.append("a/b", [b", not synced"])
+    assert files.read_durable("a/b") is None
+    assert files.read_durable("a/b", whole=False) == b"synced"
+    files.create("a/c", [b"without a name"])
+    files.fsync("a/c")
+    assert files.read_durable("a/c", whole=False) is None
