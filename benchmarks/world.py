@@ -9,6 +9,8 @@ from pathlib import Path
 from benchmarks.measures import Figure, Report, Verdict
 from benchmarks.process import BenchmarkError
 from benchmarks.simulation import NODES, STREAMS, TARGETS, measure_memory, measure_speed
+from dht.lease import CHUNK_ID_BYTES
+from lucid.v1 import chunk_pb2
 from simnet.world.faults import no_faults
 from simnet.world.machine import Machine
 from simnet.world.run import Outcome, Scenario, run_scenario
@@ -59,7 +61,7 @@ def measure_world(hours: int, report: Report) -> Figure:
     rows.append({"what": f"{IDLE_NODES:,} nodes, idle: MB a node", "measured": megabytes, "target": MOST_MB})
     verdicts.append(Verdict(f"at most {MOST_MB:g} MB a node", f"{megabytes:.2f} MB", megabytes <= MOST_MB))
     notes = [
-        f"Each node has {KNOWN} configured peers and makes a ping a second, through token, gate and metrics; "
+        f"Each node has {KNOWN} configured peers and asks one of them for a chunk once a second, through token, gate and metrics; "
         f"{hours} virtual hours, start included.",
         "Memory: what the process grew by, divided by the nodes, two virtual minutes after they connected.",
     ]
@@ -69,18 +71,20 @@ def measure_world(hours: int, report: Report) -> Figure:
 def _measure_day(hours: int) -> float:
     """Virtual seconds a second."""
 
-    async def ping(machine: Machine, peers: list[Machine]) -> None:
+    asked = chunk_pb2.HasChunksRequest(chunk_ids=[bytes(CHUNK_ID_BYTES)])
+
+    async def ask(machine: Machine, peers: list[Machine]) -> None:
         for second in range(hours * HOUR_S):
             peer = machine.node.peering.book.find(peers[second % KNOWN].device)
             if peer is not None:
-                await peer.ping()
+                await peer.has_chunks(asked)
             await asyncio.sleep(1)
 
     async def story(world: World) -> None:
         machines = await world.start_nodes(world.nodes, known=KNOWN)
         rings = [machines[place + 1 :] + machines[:place] for place in range(len(machines))]
-        pings = (machine.call(ping(machine, ring)) for machine, ring in zip(machines, rings, strict=True))
-        await world.gather(*pings)
+        calls = (machine.call(ask(machine, ring)) for machine, ring in zip(machines, rings, strict=True))
+        await world.gather(*calls)
 
     outcome = _run(Scenario("calls", story, CALLING_NODES, no_faults))
     return outcome.virtual_s / outcome.real_s
