@@ -61,7 +61,7 @@ def measure_world(hours: int, report: Report) -> Figure:
     rows.append({"what": f"{IDLE_NODES:,} nodes, idle: MB a node", "measured": megabytes, "target": MOST_MB})
     verdicts.append(Verdict(f"at most {MOST_MB:g} MB a node", f"{megabytes:.2f} MB", megabytes <= MOST_MB))
     notes = [
-        f"Each node has {KNOWN} configured peers, and each second asks one for a chunk, through the whole gate; "
+        f"Each node has {KNOWN} configured peers, and each second asks one for a chunk; "
         f"{hours} virtual hours, start included.",
         "Memory: what the process grew by, divided by the nodes, two virtual minutes after they connected.",
     ]
