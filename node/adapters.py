@@ -81,7 +81,7 @@ class ThreadOffload:
                 if job.cancel():
                     break
         if is_cancelled:
-            if not result.cancelled():
+            if result.done() and not result.cancelled():
                 result.exception()  # nobody else will ask for it
             raise asyncio.CancelledError
         return result.result()

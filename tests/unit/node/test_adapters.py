@@ -77,3 +77,22 @@ async def test_a_cancelled_caller_learns_of_it_when_the_work_has_ended() -> None
         await task
     assert ended.is_set()
     offload.close()
+
+
+async def test_work_that_waits_for_a_thread_is_dropped_with_its_caller() -> None:
+    offload, gate = ThreadOffload("t", 1), threading.Event()
+    done: list[str] = []
+    try:
+        busy = asyncio.create_task(offload.run(gate.wait, 10))
+        waiting = asyncio.create_task(offload.run(done.append, "never"))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        gate.set()
+        assert await busy
+        await offload.run(done.append, "next")
+    finally:
+        gate.set()
+        offload.close()
+    assert done == ["next"]
