@@ -278,6 +278,8 @@ class Recovery:
             return damaged
         failure: LucidError | None = None
         try:
+            for _, stream in list_tails(self._ports.journal, session_id, 0):
+                await self._ports.journal.sync(stream)  # who appended them died before it did
             if seal:
                 await recover_tail(self._recorder, ledger, self._entries(ledger))
         except LucidError as error:

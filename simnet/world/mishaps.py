@@ -144,8 +144,14 @@ async def _fail_disk(world: "World", fault: Fault) -> None:
 
 
 async def _mend_disk(world: "World", fault: Fault) -> None:
+    """Starts the node again: after a failed sync a stream takes nothing more in this process (spec 07)."""
     for machine in _hit(world, fault):
-        machine.disk.faults.fail_at = None
+        faults = machine.disk.faults
+        has_failed = faults.fail_at is not None and faults.operations > faults.fail_at
+        faults.fail_at = None
+        if has_failed:
+            await machine.kill()
+            await start_again(world, machine)
 
 
 async def _empty_disk(world: "World", fault: Fault) -> None:

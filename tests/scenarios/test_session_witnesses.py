@@ -12,6 +12,7 @@ from kernel.errors import Conflict, Unavailable
 from lucid.v1 import identity_pb2, session_pb2
 from node.own_checkpoints import OwnCheckpoints
 from session.recovery import rebuild_session
+from session.tables import tail_stream
 from storage.faults import Faults
 from storage.memory_records import MemoryRecords
 from tests.scenarios.witness_world import NETWORK, WitnessPeers, make_witnesses
@@ -209,3 +210,17 @@ async def test_witnesses_are_asked_once_per_process(scene: Scene) -> None:
     assert asked == 5
     await scene.record(session_id, 80 * KIB)
     assert sum(peer.calls.count("get_attested") for peer in scene.peers.peers.values()) == asked
+
+
+async def test_frames_of_a_killed_process_are_durable_before_witnesses_answer(scene: Scene) -> None:
+    """Whoever died cannot sync them any more; until they are chunks, the power may go as well."""
+    world = scene.world
+    recording = await world.manager.open_recording(request(live=True))
+    await recording.append(0, plaintext(9000))
+    await world.kill()
+    await scene.boot()
+    tail = f"journal/{tail_stream(recording.session_id, 0)}.log"
+    assert world.files.read_durable(tail) == world.files.read_now(tail)
+    await world.kill(power=True)
+    await scene.boot()
+    assert await world.read(recording.session_id, partial=True) == plaintext(9000)
