@@ -237,7 +237,6 @@ class Host:
                 connection.carry_reset(mine)
             else:
                 connection.forget()
-        self.network.on_event(self.name, "crash", "power cut" if power_cut else "")
         self.network.refresh()
 
     @property
