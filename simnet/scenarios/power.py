@@ -95,8 +95,9 @@ async def record_until_it_dies(world: World, owner: Machine) -> Recorded:
     with suppress(ProcessDied, LucidError):
         await record_pieces(world, owner, recorder, progress, fault)
     recorded = recorder.recorded
-    if fault != "kill":  # the power is cut after that: what was not synced may go
-        recorded.acknowledged = progress.count_before(world.now_s - SYNCED_S)
+    if fault != "kill":  # the power is cut after that: what was not synced when the process ended may go
+        ended_s = world.now_s if owner.is_running else owner.deaths[-1][0]
+        recorded.acknowledged = progress.count_before(ended_s - SYNCED_S)
     await owner.kill(power_cut=fault != "kill")
     owner.disk.recover()
     world.say(f"{owner.name} dies by {fault} after {recorded.acknowledged} bytes")
