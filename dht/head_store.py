@@ -70,6 +70,8 @@ class HeadStore:
             problems += [f"journal {stream}: {what}" for what in contents.damaged]
             newest = _find_newest(stream, (payload for _, payload in contents.records))
             missing = sorted(newest.keys() - rows.keys())
+            if missing:  # who appended them may have died before it synced them
+                await self._journal.sync(stream)
             await self._records.commit(
                 [Put(tables.HEADS, key, newest[key].SerializeToString()) for key in missing]
             )

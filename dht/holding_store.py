@@ -156,6 +156,7 @@ class HoldingStore:
                     await journal.drop(stream)
                     await self.unindex(holding.chunk_id)
                 else:
+                    await journal.sync(stream)  # who appended it may have died before it did
                     holding.ClearField("leaves")
                     await self.index(holding)
                 return ()

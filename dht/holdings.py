@@ -176,6 +176,8 @@ class Holdings:
             try:
                 before = self._store.get(chunk_id)
                 after, held = add_lease(before, signed, lease, owner, self._now_ns())
+                if parts is None and self._ports.blobs.size(chunk_id) is not None:
+                    await self._ports.blobs.settle(chunk_id)  # a process that died may have left it
                 if parts is not None or before != after:
                     self._quota.check(before, owner, lease.size_bytes)
                     self._quota.replace(before, after)

@@ -25,6 +25,10 @@ class PinnedBlobs:
         """See `Blobs.read`."""
         return await self._blobs.read(blob_id, offset, size_bytes)
 
+    async def settle(self, blob_id: bytes) -> None:
+        """See `Blobs.settle`."""
+        await self._blobs.settle(blob_id)
+
     def size(self, blob_id: bytes) -> int | None:
         """See `Blobs.size`."""
         return self._blobs.size(blob_id)

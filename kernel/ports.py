@@ -227,6 +227,14 @@ class Blobs(Protocol):
         """
         ...
 
+    async def settle(self, blob_id: bytes) -> None:
+        """Makes a blob that is here as durable as `put` does: a process that died may have left it.
+
+        Raises:
+            NotFound: there is no such blob.
+        """
+        ...
+
     def size(self, blob_id: bytes) -> int | None:
         """Length in bytes, None if there is no such blob."""
         ...

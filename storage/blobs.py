@@ -9,7 +9,7 @@ Rules:
 - Space is counted before the first byte is written; if a write fails, its unfinished file is removed, the
   space given back. Work on one ID is serialised, on different IDs it goes on side by side.
 - A blob that an earlier process left under its name was renamed but perhaps not made durable: the first
-  `put` that finds it there fsyncs its directory before it returns.
+  `put` that finds it there, or `settle`, fsyncs its directory before it returns.
 - Contents are not checked here: a blob's ID is a hash of them, and whoever reads verifies it.
 """
 
@@ -109,6 +109,19 @@ class FileBlobs:
             )
         except FileNotFoundError:
             raise _missing(blob_id) from None
+
+    async def settle(self, blob_id: bytes) -> None:
+        """See `Blobs.settle`.
+
+        Raises:
+            NotFound: there is no such blob.
+            UsageError: the ID is not 32 bytes.
+        """
+        path = _locate(blob_id)
+        async with self._locks.hold(blob_id):
+            if blob_id not in self._sizes:
+                raise _missing(blob_id)
+            await self._settle(path)
 
     def size(self, blob_id: bytes) -> int | None:
         """See `Blobs.size`."""

@@ -65,7 +65,10 @@ async def test_what_is_missing_is_not_found(open_blobs: Open, files: Files) -> N
     blobs = await open_blobs()
     with pytest.raises(NotFound):
         await blobs.read(ID)
+    with pytest.raises(NotFound):
+        await blobs.settle(ID)
     await blobs.put(ID, [b"x"])
+    await blobs.settle(ID)
     files.remove(PATH)
     with pytest.raises(NotFound):
         await blobs.read(ID)

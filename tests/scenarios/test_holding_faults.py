@@ -188,3 +188,25 @@ async def test_a_held_chunk_that_the_disk_lost_is_told() -> None:
     await put(holder, Told(), 0, LEASE_KEY, "owner")
     await holder.boot()
     assert holder.holdings.problems == []
+
+
+async def test_what_a_dead_process_left_is_durable_before_it_is_acknowledged() -> None:
+    """It died when the blob had its name, and the name was not durable yet."""
+    holder, blob = await Holder().boot(), BLOBS[0]
+    name = compute_blob_id(blob).hex()
+
+    def die(_number: int, operation: str, path: str) -> None:
+        if operation == "fsync_dir" and path.startswith("blobs/"):
+            holder.faults.dead = True
+            raise Died
+
+    holder.faults.before = die
+    with pytest.raises(Died):
+        await put_chunk(holder.peer(), NETWORK, holder.lease(blob), blob)
+    holder.files.process_kill()
+    await holder.boot()
+    path = f"blobs/{name[:2]}/{name}"
+    assert path in holder.files.paths()
+    assert holder.files.read_durable(path) is None
+    await put_chunk(holder.peer(), NETWORK, holder.lease(blob), blob)
+    assert holder.files.read_durable(path) == blob

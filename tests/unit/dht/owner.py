@@ -82,6 +82,9 @@ class CountingBlobs:
     async def put(self, blob_id: bytes, parts: Sequence[bytes]) -> None:
         await self._blobs.put(blob_id, parts)
 
+    async def settle(self, blob_id: bytes) -> None:
+        await self._blobs.settle(blob_id)
+
     def size(self, blob_id: bytes) -> int | None:
         return self._blobs.size(blob_id)
 

@@ -10,6 +10,7 @@ from kernel.domains import Domain
 from kernel.errors import Conflict, InvalidRecord, Reason, StoreError, StoreFull
 from kernel.head_grants import sign_head_grant
 from lucid.v1 import chunk_pb2
+from storage.faults import Died
 from tests.unit.dht.heads import LOCATOR, make_entry
 from tests.unit.dht.holder import DAY_S, NETWORK, Holder, make_identity, make_key
 
@@ -256,3 +257,23 @@ async def test_a_long_stream_begins_again(holder: Holder) -> None:
     holder.records.flip("heads", next(key for key, _ in holder.records.scan("heads")), 5)
     await holder.boot()
     assert [chunk_pb2.Head.FromString(entry.head.payload).sequence for entry in await get(holder)] == [89]
+
+
+async def test_a_head_is_durable_when_it_is_acknowledged_though_who_took_it_first_died(
+    holder: Holder,
+) -> None:
+    entry = make_entry(holder.now_s)
+
+    def die(_number: int, operation: str, path: str) -> None:
+        if operation == "fsync" and "heads" in path:
+            holder.faults.dead = True
+            raise Died
+
+    holder.faults.before = die
+    with pytest.raises(Died):
+        await put(holder, entry)
+    holder.files.process_kill()
+    await holder.boot()
+    await put(holder, entry)
+    (stream,) = holder.ports.journal.streams("heads/")
+    assert holder.files.read_durable(f"journal/{stream}.log")
