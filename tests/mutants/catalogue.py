@@ -50,8 +50,8 @@ DURABILITY = (
         "a head is acknowledged before it is noted",
         "record-replicate-restore",
         "dht/head_store.py",
-        "        await self._journal.sync(stream)\n",
-        "",
+        "for kept in heads])\n        await self._journal.sync(stream)\n",
+        "for kept in heads])\n",
     ),
     _one(
         "lease-not-noted",
