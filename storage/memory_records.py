@@ -20,7 +20,6 @@ class MemoryRecords:
         self._tables: dict[str, dict[bytes, bytes]] = {name: {} for name in tables}
         # Keys in order, made when they are first wanted after a change.
         self._sorted: dict[str, list[bytes]] = {}
-        self._size_bytes = 0
         self._keys = {name: record_format.compute_table_key(name) for name in tables}
         self._faults = faults
         self._size_bytes = 0
@@ -76,7 +75,6 @@ class MemoryRecords:
             self._apply(changed)
             self._size_bytes += growth
             self._faults.used_bytes += growth
-            self._size_bytes += growth
         if verdict.error:
             raise verdict.error
 

@@ -25,15 +25,13 @@ class Disk:
         records: the index on it.
         latency_s: what an operation takes on the average.
         usual_latency_s: the same while nothing is wrong.
-        damaged: paths of blobs that have rotted.
+        damaged: paths of blobs that have rotted, or were on a disk that was wiped.
         verified: paths of blobs that were found to be what their names say.
-        was_wiped: was everything on it lost, once?
     """
 
     def __init__(self, *seed: object, latency_s: float = 0.002) -> None:
         self.latency_s = self.usual_latency_s = latency_s
         self._seed = seed
-        self.was_wiped = False
         self._make()
 
     def _make(self) -> None:
@@ -46,8 +44,9 @@ class Disk:
 
     def wipe(self) -> None:
         """Puts an empty disk in its place."""
+        lost = self.damaged.union(self.list_blobs())
         self._make()
-        self.was_wiped = True
+        self.damaged = lost
 
     def list_blobs(self) -> list[str]:
         """Paths of all blobs that have their names."""

@@ -117,7 +117,7 @@ def is_durable(holder: Machine, chunk_id: bytes, size_bytes: int) -> bool:
     name = chunk_id.hex()
     path = f"blobs/{name[:2]}/{name}"
     disk = holder.disk
-    if path in disk.damaged or disk.was_wiped:
+    if path in disk.damaged:
         return True
     blob = disk.files.read_durable(path)
     if blob is None or len(blob) != size_bytes:

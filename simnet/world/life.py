@@ -131,11 +131,11 @@ class SeededRng:
 class LivingOffload:
     """`kernel.ports.Offload`: in place, after a while and for a while."""
 
-    def __init__(self, life: Life, rng: random.Random, latency_s: float) -> None:
-        """`latency_s`: what a piece of work takes on the average."""
+    def __init__(self, life: Life, rng: random.Random, get_latency_s: Callable[[], float]) -> None:
+        """`get_latency_s`: what a piece of work takes now, on the average."""
         self._life = life
         self._rng = rng
-        self._latency_s = latency_s
+        self._get_latency_s = get_latency_s
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `kernel.ports.Offload`."""
@@ -147,12 +147,10 @@ class LivingOffload:
     async def pause(self) -> None:
         """Lets others run for a random while."""
         self._life.check()
-        if self._latency_s:
-            await asyncio.sleep(self._rng.random() * self._latency_s)
+        latency_s = self._get_latency_s()
+        if latency_s:
+            await asyncio.sleep(self._rng.random() * latency_s)
             self._life.check()
-
-    def close(self) -> None:
-        """See `node.ports.OwnedOffload`."""
 
 
 class LivingFiles:

@@ -173,7 +173,7 @@ async def _shift_clock(world: "World", fault: Fault) -> None:
 
 
 async def _slow_disk(world: "World", fault: Fault) -> None:
-    """`latency_s`: what an operation takes on the average, for processes that start from now on."""
+    """`latency_s`: what an operation takes on the average."""
     for machine in _hit(world, fault):
         machine.disk.latency_s = float(fault.get("latency_s", 1.0))
 

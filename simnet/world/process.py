@@ -140,7 +140,7 @@ class Process:
     async def _run(self) -> None:
         setup, life = self._setup, self.life
         rng = random.Random(f"{setup.seed}/{life}/latency")  # noqa: S311 - a run must repeat
-        offload = LivingOffload(life, rng, setup.disk.latency_s)
+        offload = LivingOffload(life, rng, lambda: setup.disk.latency_s)
         store = await self._open_store(offload)
         self.node = self._compose(offload, store)
         if setup.twist is not None:
