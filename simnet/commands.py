@@ -8,12 +8,12 @@ import click
 
 from kernel.errors import LucidError
 from simnet.layout import MAX_NODES, Layout, NodeEntry, choose_layout
+from simnet.progress import report
 from simnet.scenario_commands import explore_command, list_command, run_command, shrink_command
-from simnet.world_commands import show_command
+from simnet.trace_commands import show_command
 
 FOLLOW_S = 0.2
 DOWN_TIMEOUT_S = 90.0
-_CLEAR = "\x1b[K"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -81,21 +81,13 @@ def up_command(
         return 0
 
     def on_ready(nodes: list[NodeEntry]) -> None:
-        _report("", False)
+        report("")
         emit(_describe(nodes), f"{_format_nodes(nodes)}\nCtrl-C ends them.", as_json=as_json)
         sys.stdout.flush()
 
-    run_cluster(layout, count, given, pid=pid, report=_report, on_ready=on_ready)
-    _report("", False)
+    run_cluster(layout, count, given, pid=pid, report=report, on_ready=on_ready)
+    report("")
     return 0
-
-
-def _report(line: str, keep: bool) -> None:
-    """Progress: on a terminal one line that changes; what is worth keeping goes anywhere."""
-    if sys.stderr.isatty():
-        print(f"\r{_CLEAR}{line}", end="\n" if keep else "", file=sys.stderr, flush=True)
-    elif keep:
-        print(line, file=sys.stderr, flush=True)
 
 
 def _describe(nodes: list[NodeEntry]) -> dict[str, Any]:

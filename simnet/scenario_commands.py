@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from simnet.progress import report
+
 if TYPE_CHECKING:
     from simnet.world.faults import Plan
     from simnet.world.run import Outcome, Scenario
@@ -126,9 +128,9 @@ def explore_command(
         jobs or os.cpu_count() or 1,
         nodes,
         _parse_until(until_text),
-        _report,
+        report,
     )
-    _report("")
+    report("")
     failed = explored.failed
     command = "" if failed is None else make_command(failed, nodes, until_text)
     document = {
@@ -185,7 +187,7 @@ def shrink_command(
         nonlocal runs
         runs += 1
         outcome = run_scenario(found, seed, nodes=nodes, until_s=until_s, plan=plan)
-        _report(f"{runs} runs: {len(outcome.plan)} faults {'fail' if outcome.failures else 'pass'}")
+        report(f"{runs} runs: {len(outcome.plan)} faults {'fail' if outcome.failures else 'pass'}")
         return outcome
 
     whole = run(_read_plan(plan_file))
@@ -194,7 +196,7 @@ def shrink_command(
             f"{scenario} does not fail with seed {seed}", hint="Only a run that fails can be shrunk."
         )
     smaller = shrink_plan(whole.plan, lambda plan: bool(run(plan).failures))
-    _report("")
+    report("")
     with open_output(Path(out), force=force) as descriptor, open(descriptor, "w", closefd=False) as file:
         file.write(encode_plan(smaller))
     command = make_command(whole, nodes, until_text, out)
@@ -298,11 +300,3 @@ def _format(outcome: "Outcome") -> str:
         f"  trace hash    {outcome.trace_hash}",
     ]
     return "\n".join([*lines, *(f"  {failure}" for failure in outcome.failures)])
-
-
-def _report(line: str) -> None:
-    """Progress, on a terminal only."""
-    import sys
-
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)

@@ -20,8 +20,7 @@ async def churn_recording(world: World) -> None:
     owner.configure(world.machines, {"repair_after": "30m"})
     for holder in holders:
         holder.configure([owner], {})
-    await world.gather(*(machine.start() for machine in world.machines))
-    await world.wait_connected(world.machines)
+    await world.start_machines(world.machines)
     async with world.suffering():
         client = await begin_to_record(world, owner)
         await keep_recording(world, client, 300_000, pieces=12 * HOURS, every_s=300)

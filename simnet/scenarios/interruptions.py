@@ -5,7 +5,15 @@ from contextlib import suppress
 from kernel.errors import StoreDamaged
 from simnet.world.links import Conditions
 from simnet.world.machine import Machine
-from simnet.world.recordings import BytesSink, Recorded, check_recorded, record, restore, wait_replicated
+from simnet.world.recordings import (
+    BytesSink,
+    Recorded,
+    burn_down,
+    check_recorded,
+    ignore,
+    record,
+    wait_replicated,
+)
 from simnet.world.world import World
 
 SIZE_BYTES = 4_000_000
@@ -18,16 +26,12 @@ RETRY_S = 5.0
 
 async def broken_transfers(world: World) -> None:
     """Connections are slow and break every few seconds: transfers go on behind what has come."""
-    owner, *holders = await world.start_nodes(world.nodes)
+    owner, *_ = await world.start_nodes(world.nodes)
     recorded = await record(world, owner, SIZE_BYTES)
     world.set_climate(Conditions(latency_s=0.02, bandwidth_bytes_s=RATE_BYTES_S, reset_per_s=RESETS_PER_S))
     await wait_replicated(world, owner, recorded, within_s=REPLICATED_S)
     world.set_climate(Conditions())
-    await owner.kill(power_cut=True)
-    heir = world.add_machine(owner.owner)
-    heir.configure(holders, {})
-    await heir.start()
-    await restore(world, heir)
+    heir, _ = await burn_down(world, owner)
     world.set_climate(Conditions(latency_s=0.02, bandwidth_bytes_s=RATE_BYTES_S, reset_per_s=RESETS_PER_S))
     await fetch_again_and_again(world, heir, recorded)
     world.set_climate(Conditions())
@@ -43,7 +47,3 @@ async def fetch_again_and_again(world: World, heir: Machine, recorded: Recorded)
             return
         await world.sleep(RETRY_S)
     world.expect(False, f"{recorded} cannot be read in {TRIES} tries")
-
-
-def ignore(_done: int, _total: int) -> None:
-    """Progress that nobody looks at."""

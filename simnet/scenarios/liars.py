@@ -5,7 +5,7 @@ from dht.replicas import get_lease, is_counting, iterate_replicas
 from lucid.v1 import chunk_pb2
 from simnet.world.invariants import is_durable
 from simnet.world.machine import Machine
-from simnet.world.recordings import Recorded, check_recorded, record, restore, wait_replicated
+from simnet.world.recordings import Recorded, audit, burn_down, check_recorded, record, wait_replicated
 from simnet.world.world import WATCH_EVERY_S, World
 
 SIZE_BYTES = 300_000
@@ -42,12 +42,7 @@ async def liar_among_replicas(world: World) -> None:
         check_only_silent(world, owner, liar, outcomes)
     else:
         await check_repaired(world, owner, liar, recordings)
-    await owner.kill(power_cut=True)
-    world.say(f"{owner.name} burns down")
-    heir = world.add_machine(owner.owner)
-    heir.configure(holders, {})
-    await heir.start()
-    restored = await restore(world, heir)
+    heir, restored = await burn_down(world, owner)
     world.expect(
         restored.restored == len(recordings), f"{len(recordings)} sessions are restored: {restored.problems}"
     )
@@ -61,8 +56,7 @@ async def start_with_liar(world: World, name: str) -> list[Machine]:
     world.rng.choice(machines[1:]).turn(name)
     for machine in machines:
         machine.configure(machines, {})
-    await world.gather(*(machine.start() for machine in machines))
-    await world.wait_connected(machines)
+    await world.start_machines(machines)
     return machines
 
 
@@ -97,14 +91,6 @@ def lose_blobs(world: World, machine: Machine) -> None:
         machine.disk.files.flip(path, world.rng.randrange(8 * machine.disk.files.size(path)))
         machine.disk.damaged.add(path)
     world.say(f"everything rots on {machine.name}")
-
-
-async def audit(world: World, owner: Machine, recorded: Recorded) -> AuditOutcome:
-    """Asks all holders of a session about all of its chunks."""
-    auditor = owner.node.spreading.auditor
-    outcome = await owner.call(auditor.audit(recorded.session_id, 100, lambda _done, _total: None))
-    world.say(f"{owner.name} audits {recorded}: {outcome.leaves} leaves are right")
-    return outcome
 
 
 def check_only_silent(world: World, owner: Machine, liar: Machine, outcomes: list[AuditOutcome]) -> None:

@@ -4,13 +4,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from kernel.errors import Conflict, LucidError
-from simnet.scenarios.liars import audit
+from simnet.world.clients import SYNCED_S
 from simnet.world.machine import Machine
 from simnet.world.mishaps import start_again
 from simnet.world.process import ProcessDied
 from simnet.world.recordings import (
     Recorded,
     Recorder,
+    audit,
     begin_recording,
     check_recorded,
     record,
@@ -24,8 +25,6 @@ MOST_PIECE_BYTES = 30_000
 MOST_OPERATIONS = 24
 SOON = 8
 """A piece and its sync take about so many operations of the disk."""
-SYNCED_S = 1.5
-"""What is recorded live is durable after a second, and after what the disk takes for it."""
 FAULTS = ("kill", "power-cut", "die-at", "fail-at")
 REPLICATED_S = 3600.0
 
@@ -72,8 +71,7 @@ async def start_with_twins(world: World) -> list[Machine]:
     machines.append(world.add_machine(machines[-1].owner))
     for machine in machines:
         machine.configure(machines, {})
-    await world.gather(*(machine.start() for machine in machines))
-    await world.wait_connected(machines)
+    await world.start_machines(machines)
     return machines
 
 

@@ -2,7 +2,7 @@
 
 from dht.restoring import Restored
 from simnet.world.machine import Machine
-from simnet.world.recordings import check_recorded, record, restore, wait_replicated
+from simnet.world.recordings import burn_down, check_recorded, record, wait_replicated
 from simnet.world.world import World
 
 SIZE_BYTES = 40_000
@@ -18,8 +18,7 @@ async def rolled_back_heads(world: World) -> None:
         keeper.turn(world.rng.choice(FORGETFUL))
     for machine in machines:
         machine.configure(machines, {})
-    await world.gather(*(machine.start() for machine in machines))
-    await world.wait_connected(machines)
+    await world.start_machines(machines)
     recordings = []
     for _ in range(3):
         recordings.append(await record(world, owner, SIZE_BYTES))
@@ -28,12 +27,7 @@ async def rolled_back_heads(world: World) -> None:
     progress = Restored()
     await owner.call(owner.node.heads.restore(progress))
     check_named(world, rolled_back, progress, "acknowledged head")
-    await owner.kill(power_cut=True)
-    world.say(f"{owner.name} burns down")
-    heir = world.add_machine(owner.owner)
-    heir.configure(keepers, {})
-    await heir.start()
-    restored = await restore(world, heir)
+    heir, restored = await burn_down(world, owner)
     world.expect(restored.restored == len(recordings), f"all is restored: {restored.problems}")
     check_named(world, rolled_back, restored, "serves an old head")
     for recorded in recordings:

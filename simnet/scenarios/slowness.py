@@ -16,11 +16,11 @@ from kernel.merkle import compute_leaf
 from kernel.signing import SigningKey
 from kernel.uninterrupted import end_task
 from lucid.v1 import chunk_pb2
-from simnet.scenarios.liars import audit, list_counting
+from simnet.scenarios.liars import list_counting
 from simnet.world.adversaries import TRICKLE_S
 from simnet.world.machine import NETWORK, Machine, derive_root
 from simnet.world.network import Host
-from simnet.world.recordings import check_recorded, record, restore, wait_replicated
+from simnet.world.recordings import audit, check_recorded, record, start_heir, wait_replicated
 from simnet.world.transport import SimTransport
 from simnet.world.world import World
 
@@ -56,10 +56,7 @@ async def slow_loris(world: World) -> None:
                 siege.begin(never_read(world, hostile, victim, owner))
         outcome = await audit(world, owner, recorded)
         world.expect(not outcome.findings, f"an audit finds {[each.what for each in outcome.findings]}")
-        heir = world.add_machine(owner.owner)
-        heir.configure(world.machines, {})
-        await heir.start()
-        restored = await restore(world, heir)
+        heir, restored = await start_heir(world, owner)
         world.expect(restored.restored == 1, f"one session is restored: {restored.problems}")
         await check_recorded(world, heir, recorded)
     await world.wait_until(

@@ -79,7 +79,7 @@ class Machine:
         self._on_event = on_event
         self._lives = 0
         self._host: Host | None = None
-        self._deaths: list[asyncio.Task[None]] = []
+        self._burials: list[asyncio.Task[None]] = []
         self._device = DeviceKeys.from_root(derive_root(seed, name, "device"))
         now_s = EPOCH_NS // 10**9 + int(asyncio.get_running_loop().time())
         self._keys, self._peer_keys = make_keys(owner, self._device, now_s)
@@ -207,12 +207,12 @@ class Machine:
 
     async def settle(self) -> None:
         """Waits for the ends of processes that died by a fault of the disk."""
-        while self._deaths:
-            await asyncio.gather(*self._deaths)
-            self._deaths = [death for death in self._deaths if not death.done()]
+        while self._burials:
+            await asyncio.gather(*self._burials)
+            self._burials = [burial for burial in self._burials if not burial.done()]
 
     def _on_death(self, life: Life) -> None:
-        self._deaths.append(asyncio.create_task(self._bury(life, power_cut=False)))
+        self._burials.append(asyncio.create_task(self._bury(life, power_cut=False)))
 
     async def _bury(self, life: Life, *, power_cut: bool) -> None:
         self._note_death(f"{life} {'power cut' if power_cut else 'killed'}", power_cut=power_cut)

@@ -114,6 +114,10 @@ async def restore(world: World, machine: Machine) -> Restored:
     return progress
 
 
+def ignore(_done: int, _total: int) -> None:
+    """Progress that nobody looks at."""
+
+
 class BytesSink:
     """`session.ports.Sink` in memory."""
 
@@ -134,9 +138,7 @@ async def check_recorded(world: World, machine: Machine, recorded: Recorded) -> 
     manager, session_id = machine.node.manager, recorded.session_id
     sink = BytesSink()
     done = await machine.call(
-        manager.get(
-            session_id, sink, partial=not recorded.is_complete, on_progress=lambda _done, _total: None
-        )
+        manager.get(session_id, sink, partial=not recorded.is_complete, on_progress=ignore)
     )
     data = bytes(sink.data[: done.plaintext_bytes])
     least = recorded.data[: recorded.acknowledged]
@@ -144,7 +146,7 @@ async def check_recorded(world: World, machine: Machine, recorded: Recorded) -> 
         data == recorded.data if recorded.is_complete else data.startswith(least),
         f"{recorded} gives {len(data)} bytes on {machine.name}; {recorded.acknowledged} were acknowledged",
     )
-    verified = await machine.call(manager.verify(session_id, lambda _done, _total: None))
+    verified = await machine.call(manager.verify(session_id, ignore))
     world.expect(verified.valid, f"{recorded} verifies on {machine.name}: {list(verified.findings)}")
     world.say(f"{machine.name} reads {recorded}: {len(data)} bytes, as acknowledged")
 
@@ -152,7 +154,7 @@ async def check_recorded(world: World, machine: Machine, recorded: Recorded) -> 
 async def audit(world: World, machine: Machine, recorded: Recorded) -> AuditOutcome:
     """Asks the holders of all chunks for random leaves, as `session verify --remote` does."""
     auditor = machine.node.spreading.auditor
-    outcome = await machine.call(auditor.audit(recorded.session_id, 100, lambda _done, _total: None))
+    outcome = await machine.call(auditor.audit(recorded.session_id, 100, ignore))
     world.say(f"{machine.name} audits {recorded}: {outcome.leaves} leaves, {len(outcome.findings)} findings")
     return outcome
 
@@ -189,13 +191,23 @@ async def check_spread(world: World, machine: Machine, *recordings: Recorded, wi
 
 async def check_restored(world: World, machine: Machine, *recordings: Recorded) -> None:
     """A machine burns down; a new one of its owner brings back all that was acknowledged."""
+    heir, restored = await burn_down(world, machine)
+    world.expect(restored.restored >= len(recordings), f"{restored.restored} sessions are restored")
+    for recorded in recordings:
+        await check_recorded(world, heir, recorded)
+
+
+async def burn_down(world: World, machine: Machine) -> tuple[Machine, Restored]:
+    """A machine is lost; a new one of its owner restores what it can."""
     await machine.kill(power_cut=True)
     world.say(f"{machine.name} burns down")
+    return await start_heir(world, machine)
+
+
+async def start_heir(world: World, machine: Machine) -> tuple[Machine, Restored]:
+    """One more machine of the owner of `machine`, which restores what it can."""
     heir = world.add_machine(machine.owner)
     heir.skew.shift(world.now_s, machine.skew.offset_s, 0.0)  # its date is right if that one's was
     heir.configure([other for other in world.machines if other is not machine], {})
     await heir.start()
-    restored = await restore(world, heir)
-    world.expect(restored.restored >= len(recordings), f"{restored.restored} sessions are restored")
-    for recorded in recordings:
-        await check_recorded(world, heir, recorded)
+    return heir, await restore(world, heir)

@@ -120,9 +120,13 @@ class World:
         for number, machine in enumerate(machines):
             ring = [*machines[number + 1 :], *machines[:number]]
             machine.configure(ring[:known], flags)
+        await self.start_machines(machines)
+        return machines
+
+    async def start_machines(self, machines: Sequence[Machine]) -> None:
+        """Starts the nodes of machines that are configured; returns when they are connected."""
         await self.gather(*(machine.start() for machine in machines))
         await self.wait_connected(machines)
-        return machines
 
     async def wait_connected(self, machines: Sequence[Machine]) -> None:
         """Waits until each of the machines is connected to all its peers."""

@@ -1,16 +1,28 @@
 """Two hosts, and a service that answers, streams, collects and waits."""
 
 import asyncio
+import functools
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import grpc
 
 from simnet.world.links import Conditions
+from simnet.world.loop import VirtualLoop
 from simnet.world.network import Network
 
 EOF = grpc.aio.EOF
+
+
+def in_simulated_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Runs an asynchronous test on the virtual loop: twenty seconds of a simulated network take no time."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        VirtualLoop().run(test(*args, **kwargs))
+
+    return run
 
 
 class Pair:

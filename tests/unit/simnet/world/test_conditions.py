@@ -6,8 +6,8 @@ import random
 import pytest
 
 from simnet.world.links import RETRANSMIT_S, USER_TIMEOUT_S, Conditions, Link, Pipe
-from tests.unit.simnet.world.jumping_loop import JumpingLoop, in_simulated_time
-from tests.unit.simnet.world.pair import EOF, Pair, echo, end_of, talk
+from simnet.world.loop import VirtualLoop
+from tests.unit.simnet.world.pair import EOF, Pair, echo, end_of, in_simulated_time, talk
 
 
 @in_simulated_time
@@ -272,8 +272,7 @@ async def trace(seed: int) -> list[tuple[float, str, str, str]]:
 def test_the_seed_decides_everything() -> None:
     traces = []
     for seed in (7, 7, 8):
-        with asyncio.Runner(loop_factory=JumpingLoop) as runner:
-            traces.append(runner.run(trace(seed)))
+        traces.append(VirtualLoop().run(trace(seed)))
     assert traces[0] == traces[1]
     assert traces[0] != traces[2]
     assert {"call", "connect", "lost", "status"} <= {kind for _, _, kind, _ in traces[0]}

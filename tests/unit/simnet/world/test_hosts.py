@@ -9,8 +9,7 @@ import pytest
 
 from kernel.errors import Conflict
 from simnet.world.links import CONNECT_TIMEOUT_S, USER_TIMEOUT_S
-from tests.unit.simnet.world.jumping_loop import in_simulated_time
-from tests.unit.simnet.world.pair import Pair, echo, end_of, talk, wait
+from tests.unit.simnet.world.pair import Pair, echo, end_of, in_simulated_time, talk, wait
 
 
 @in_simulated_time

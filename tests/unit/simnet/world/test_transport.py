@@ -13,7 +13,7 @@ from node.ports import Transport
 from node.rpc.limits import MAX_MESSAGE_BYTES
 from simnet.world.network import Network
 from simnet.world.transport import SimTransport
-from tests.unit.simnet.world.jumping_loop import in_simulated_time
+from tests.unit.simnet.world.pair import in_simulated_time
 
 ANY_PORT = parse_multiaddr("/ip4/127.0.0.1/tcp/0")
 ONION = parse_multiaddr("/onion3/hnvcppgow2sc2yvdvdicu3ynonsteflxdxrehjr2ybekdc2z3iu63yid:1")

@@ -1,4 +1,4 @@
-"""The commands of `lucid-simnet` for simulated worlds."""
+"""The commands of `lucid-simnet` for traces of simulated worlds."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

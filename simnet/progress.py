@@ -1,0 +1,13 @@
+"""Progress of the commands, on standard error."""
+
+import sys
+
+_CLEAR = "\x1b[K"
+
+
+def report(line: str, keep: bool = False) -> None:
+    """Shows a line: on a terminal one that changes; what is worth keeping goes anywhere."""
+    if sys.stderr.isatty():
+        print(f"\r{_CLEAR}{line}", end="\n" if keep else "", file=sys.stderr, flush=True)
+    elif keep:
+        print(line, file=sys.stderr, flush=True)
