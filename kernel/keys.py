@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from kernel.domains import Label
 from kernel.kdf import derive
+from kernel.onion import OnionKey
 from kernel.signing import SigningKey
 
 ROOT_BYTES = 32
@@ -59,6 +60,7 @@ class DeviceKeys:
         box: X25519 private key; others seal to its public key, which stands in the node's card.
     """
 
+    _root: bytes
     identity: SigningKey
     box: bytes
 
@@ -70,7 +72,11 @@ class DeviceKeys:
             ValueError: the root has another length.
         """
         _check_root(root)
-        return cls(SigningKey.from_seed(derive(root, Label.IDENTITY)), derive(root, Label.BOX))
+        return cls(root, SigningKey.from_seed(derive(root, Label.IDENTITY)), derive(root, Label.BOX))
+
+    def onion(self, index: int) -> OnionKey:
+        """Key number `index` of the node's onion service; the next number replaces it."""
+        return OnionKey(derive(self._root, Label.ONION, index.to_bytes(4, "big")))
 
     def __repr__(self) -> str:
         return f"DeviceKeys({self.identity!r})"

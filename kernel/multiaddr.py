@@ -11,12 +11,11 @@ One address has one text: whatever would not be written the same way again is re
 """
 
 import base64
-import binascii
-import hashlib
 import re
 from dataclasses import dataclass, replace
 
 from kernel.errors import InvalidRecord, Reason
+from kernel.onion import ADDRESS_BYTES, decode_onion
 from kernel.peer_id import decode_peer_id, encode_peer_id
 
 MAX_TEXT = 160
@@ -27,9 +26,6 @@ _TEXT = re.compile(
     r"/(?:(?P<kind>ip[46])/(?P<host>[0-9a-f.:]+)/tcp/|onion3/(?P<onion>[a-z2-7]{56}):)"
     r"(?P<port>0|[1-9][0-9]{0,4})(?:/p2p/(?P<peer>[1-9A-HJ-NP-Za-km-z]+))?"
 )
-_ONION_VERSION = b"\x03"
-_ONION_KEY_BYTES = 32
-_ONION_BYTES = 35
 _HINT = "Write /ip4/127.0.0.1/tcp/PORT or /onion3/ADDRESS:PORT, with /p2p/PEER-ID behind it or without."
 
 
@@ -83,7 +79,7 @@ def parse_multiaddr(text: str) -> Multiaddr:
         raise InvalidRecord(Reason.MALFORMED, f'"{text[:MAX_TEXT]}" is no address of a node', hint=_HINT)
     device = None if match["peer"] is None else decode_peer_id(match["peer"])
     if match["onion"] is not None:
-        _check_onion(match["onion"])
+        decode_onion(match["onion"])
         return Multiaddr("onion3", match["onion"], int(match["port"]), device)
     if match["host"] != _LOOPBACK[match["kind"]][0]:
         what = f"{match['host']} is no loopback address: nodes are reached over onion services alone"
@@ -100,21 +96,8 @@ def decode_multiaddr(data: bytes) -> Multiaddr:
     for kind, (host, prefix) in _LOOPBACK.items():
         if data[:-2] == prefix + _TCP:
             return Multiaddr(kind, host, int.from_bytes(data[-2:], "big"))
-    if len(data) != len(_ONION3) + _ONION_BYTES + 2 or not data.startswith(_ONION3):
+    if len(data) != len(_ONION3) + ADDRESS_BYTES + 2 or not data.startswith(_ONION3):
         raise InvalidRecord(Reason.MALFORMED, "an address of a form that no node may have")
     host = base64.b32encode(data[len(_ONION3) : -2]).decode().lower()
-    _check_onion(host)
+    decode_onion(host)
     return Multiaddr("onion3", host, int.from_bytes(data[-2:], "big"))
-
-
-def _check_onion(host: str) -> None:
-    """Checks version and checksum of an onion address (Tor, rend-spec-v3, section 6)."""
-    try:
-        raw = base64.b32decode(host.upper())
-    except binascii.Error as error:
-        raise InvalidRecord(Reason.MALFORMED, "an onion address is no base32") from error
-    key, checksum, version = raw[:_ONION_KEY_BYTES], raw[_ONION_KEY_BYTES:-1], raw[-1:]
-    if version != _ONION_VERSION:
-        raise InvalidRecord(Reason.WRONG_VERSION, f"an onion address of version {version[0]}")
-    if hashlib.sha3_256(b".onion checksum" + key + version).digest()[: len(checksum)] != checksum:
-        raise InvalidRecord(Reason.WRONG_HASH, "the checksum of an onion address does not fit", hint=_HINT)

@@ -6,6 +6,7 @@ import pytest
 from kernel.domains import Label
 from kernel.kdf import derive
 from kernel.keys import DeviceKeys, OwnerKeys
+from kernel.onion import decode_onion
 from kernel.sealing import compute_x25519_public
 from kernel.signing import SigningKey
 
@@ -41,6 +42,9 @@ def test_the_keys_in_use_are_those_of_the_vectors(load_vectors: Callable[[str], 
     assert device.box.hex() == keys["lucid box", ""]["private"]
     for index in (0, 1, 4294967295):
         assert owner.seal(index).hex() == keys["lucid seal", f"{index:08x}"]["private"]
+    for index in (0, 1):
+        public = bytes.fromhex(keys["lucid onion", f"{index:08x}"]["public"])
+        assert decode_onion(device.onion(index).host) == public
 
 
 def test_every_label_of_a_root_has_a_vector(load_vectors: Callable[[str], Any]) -> None:

@@ -86,7 +86,7 @@ def test_libp2p_reads_our_envelope_and_we_read_its() -> None:
     assert (record.seq, [str(one) for one in record.addrs]) == (9, [str(one) for one in ADDRESSES])
     seed = bytes(range(32))
     theirs = Ed25519PrivateKey.from_bytes(seed)
-    device = DeviceKeys(type(KEY).from_seed(seed), bytes(32))
+    device = DeviceKeys(bytes(32), type(KEY).from_seed(seed), bytes(32))
     owner = OwnerKeys.from_root(bytes(32))
     grant = Grant(device=device.identity.public_key, roles=[ROLE_WORK])
     grants = sign_grant_list(owner.identity, DEV, 1, [grant], 0, compute_x25519_public(owner.seal(0)))
