@@ -71,9 +71,7 @@ def decode_onion(host: str) -> bytes:
     if version != _VERSION:
         raise InvalidRecord(Reason.WRONG_VERSION, f"an onion address of version {version[0]}", hint=_HINT)
     if _compute_checksum(key) != checksum:
-        raise InvalidRecord(
-            Reason.WRONG_HASH, "the checksum of an onion address does not fit", hint=_HINT
-        )
+        raise InvalidRecord(Reason.WRONG_HASH, "the checksum of an onion address does not fit", hint=_HINT)
     return key
 
 

@@ -33,6 +33,7 @@ from node.metrics import MetricsServer, NodeMetrics
 from node.notify import Notifier
 from node.opening import WrapFiles, keep_files, open_home
 from node.ports import NodePorts
+from node.transport.options import PROXY_VARIABLES
 from node.work import list_work, open_to_peers
 from session.access import RecorderKeys
 
@@ -41,17 +42,6 @@ if TYPE_CHECKING:
 
 SHUTDOWN_TIMEOUT_S = 60.0
 UMASK = 0o077
-# What gRPC takes proxies from: a daemon that must reach nothing but Tor obeys none of them.
-PROXY_VARIABLES = (
-    "grpc_proxy",
-    "https_proxy",
-    "http_proxy",
-    "all_proxy",
-    "no_grpc_proxy",
-    "no_proxy",
-    "grpc_address_http_proxy",
-    "grpc_address_http_proxy_enabled_addresses",
-)
 
 
 def run_daemon(

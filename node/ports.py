@@ -23,7 +23,12 @@ class Transport(Protocol):
     """The only source of gRPC servers and channels between nodes: whoever has none reaches nobody.
 
     An address that it does not serve is refused before anything is opened: fail closed.
+
+    Attributes:
+        connect_timeout_s: seconds that a connection may take to come about.
     """
+
+    connect_timeout_s: float
 
     def listen(
         self, address: Multiaddr, interceptors: "Sequence[grpc.aio.ServerInterceptor]"
@@ -41,6 +46,7 @@ class Transport(Protocol):
 
         Raises:
             UsageError: such an address is not dialled.
+            Unavailable: nothing can be dialled now.
         """
         ...
 

@@ -40,8 +40,9 @@ class Acquaintance:
         identity: who it is.
         sequence: of its newest record.
         software: name and version, for people.
-        address: where it was reached last; None if it never was, or another node answers there now.
-        claimed: where it says that it listens, for people; None if nowhere.
+        address: configured address behind which it was met last; None if it never was, or another node is met
+            there now.
+        addresses: where its newest record says that it listens.
         last_seen_ns: Unix nanoseconds.
         record: its newest one; None for a visitor, who has no row.
         stored_ns: `last_seen_ns` as it stands in the table.
@@ -51,7 +52,7 @@ class Acquaintance:
     sequence: int
     software: str
     address: Multiaddr | None
-    claimed: Multiaddr | None
+    addresses: tuple[Multiaddr, ...]
     last_seen_ns: int
     record: node_pb2.PeerRecord | None
     stored_ns: int = 0
@@ -100,7 +101,7 @@ class Acquaintances:
 
         Args:
             presentation: of the peer.
-            address: where it was reached; None: it has come by itself.
+            address: the configured one behind which it was reached; None: it has come by itself.
 
         Raises:
             StoreError: the row cannot be written; the peer is known all the same.
@@ -116,7 +117,7 @@ class Acquaintances:
                 presentation.sequence,
                 presentation.software,
                 None if old is None else old.address,
-                next(iter(presentation.addresses), None),
+                presentation.addresses,
                 0,
                 presentation.record,
             )
@@ -146,6 +147,10 @@ class Acquaintances:
         """A peer, if it is known."""
         return self._known.get(device)
 
+    def find(self, address: Multiaddr) -> Acquaintance | None:
+        """Who was met last behind a configured address."""
+        return next((known for known in self._known.values() if known.address == address), None)
+
     def all(self) -> Sequence[Acquaintance]:
         """All of them, sorted by device."""
         return [self._known[device] for device in sorted(self._known)]
@@ -167,6 +172,7 @@ class Acquaintances:
             record=known.record,
             last_seen_ns=known.last_seen_ns,
             address="" if known.address is None else str(known.address),
+            addresses=map(str, known.addresses),
         )
         return [Put(PEERS, known.identity.device, row.SerializeToString())]
 
@@ -209,7 +215,7 @@ def _decode_row(key: bytes, value: bytes) -> tuple[Acquaintance, identity_pb2.Gr
         card.sequence,
         card.software,
         parse_multiaddr(row.address) if row.address else None,
-        None,
+        tuple(map(parse_multiaddr, row.addresses)),
         row.last_seen_ns,
         row.record,
         row.last_seen_ns,

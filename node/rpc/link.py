@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import grpc
 
-from kernel.errors import LucidError
+from kernel.errors import LucidError, Unavailable
 from kernel.multiaddr import Multiaddr
 from kernel.ports import Clock, Entropy
 from kernel.uninterrupted import end_task
@@ -20,6 +20,11 @@ FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 60.0
 RENEW_AT = 0.75
 """Share of a token's time after which the handshake is done anew."""
+_DECIDED = (
+    grpc.ChannelConnectivity.READY,
+    grpc.ChannelConnectivity.TRANSIENT_FAILURE,
+    grpc.ChannelConnectivity.SHUTDOWN,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,7 @@ class LinkPorts:
         greeter: does the handshake.
         clock: time.
         entropy: jitter.
+        find_addresses: tells where to dial for a configured address, best first.
         on_met: learns of every handshake: the link, and what the peer proved.
         on_changed: learns that a link is up or down.
         on_seen: learns that a peer answered.
@@ -40,6 +46,7 @@ class LinkPorts:
     greeter: Greeter
     clock: Clock
     entropy: Entropy
+    find_addresses: Callable[[Multiaddr], Sequence[Multiaddr]]
     on_met: "Callable[[Link, Greeted], Awaitable[None]]"
     on_changed: "Callable[[Link], None]"
     on_seen: Callable[[bytes], Awaitable[None]]
@@ -49,7 +56,7 @@ class Link:
     """Keeps one authenticated connection.
 
     Attributes:
-        address: that is dialled.
+        address: that was configured; a newer record of the peer behind it may lead elsewhere.
         peer: the peer, while it is connected.
         device: who must answer there, or answered last; None if nobody did.
         version: of the protocol; 0 before anybody answered.
@@ -67,6 +74,7 @@ class Link:
         self._ports = ports
         self._failures = 0
         self._has_ended = False
+        self._must_greet = False
         self._wake = asyncio.Event()
         self._attempt = asyncio.Event()
 
@@ -94,6 +102,11 @@ class Link:
         """Lets the next attempt, or ping, come at once."""
         self._wake.set()
 
+    def greet_anew(self) -> None:
+        """Presents this node to the peer again, now if it is connected."""
+        self._must_greet = True
+        self.retry()
+
     async def try_now(self) -> None:
         """Tries at once; returns when an attempt has worked or failed."""
         attempt = self._attempt
@@ -102,18 +115,25 @@ class Link:
             await attempt.wait()
 
     async def _stay_connected(self) -> None:
-        channel = self._ports.transport.dial(self.address)
-        watching = asyncio.create_task(self._watch(channel))
+        addresses = self._ports.find_addresses(self.address)
+        address = addresses[self._failures % len(addresses)]
+        channel = self._ports.transport.dial(address)
+        watching: asyncio.Task[None] | None = None
         try:
-            greeted, renew_ns = await self._greet(channel)
+            await self._connect(channel, address)
+            watching = asyncio.create_task(self._watch(channel))
+            greeted, renew_ns = await self._greet(channel, address)
             identity = greeted.presentation.identity
             peer = RpcPeer(channel, identity, greeted.token, self._ports.clock, self.retry)
             self.latency_ns = await peer.ping()
             with self._shown(peer):
                 while True:
                     await self._wait(PING_EVERY_S)
-                    if self._ports.clock.monotonic_ns() >= renew_ns:
-                        greeted, renew_ns = await self._greet(channel)
+                    if watching.done():
+                        return
+                    is_old = peer.record_sequence > greeted.presentation.sequence
+                    if is_old or self._must_greet or self._ports.clock.monotonic_ns() >= renew_ns:
+                        greeted, renew_ns = await self._greet(channel, address)
                         if greeted.presentation.identity != identity:
                             self.trouble = "it has changed its keys; it is greeted anew"
                             return
@@ -121,21 +141,32 @@ class Link:
                     self.latency_ns = await peer.ping()
                     await self._ports.on_seen(identity.device)
         finally:
-            await end_task(watching)
+            if watching is not None:
+                await end_task(watching)
             await channel.close()
 
-    async def _watch(self, channel: grpc.aio.Channel) -> None:
-        """Lets the next ping come at once whenever the connection is no longer ready: has the peer died?"""
-        state = channel.get_state()
-        while True:
-            await channel.wait_for_state_change(state)
-            before, state = state, channel.get_state()
-            if before is grpc.ChannelConnectivity.READY:
-                self.retry()
+    async def _connect(self, channel: grpc.aio.Channel, address: Multiaddr) -> None:
+        """Waits until it is decided whether there is a connection; if there is none, the first call tells why."""
+        timeout_s = self._ports.transport.connect_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                while (state := channel.get_state(try_to_connect=True)) not in _DECIDED:
+                    await channel.wait_for_state_change(state)
+        except TimeoutError:
+            raise Unavailable(f"{address.place} has not answered for {timeout_s:.0f} s") from None
 
-    async def _greet(self, channel: grpc.aio.Channel) -> tuple[Greeted, int]:
+    async def _watch(self, channel: grpc.aio.Channel) -> None:
+        """Returns, and wakes the link, when the connection is no longer ready: it is dialled anew then."""
+        state = grpc.ChannelConnectivity.READY
+        while state is grpc.ChannelConnectivity.READY:
+            await channel.wait_for_state_change(state)
+            state = channel.get_state()
+        self.retry()
+
+    async def _greet(self, channel: grpc.aio.Channel, address: Multiaddr) -> tuple[Greeted, int]:
         """A handshake, and the monotonic time at which to do the next one."""
-        greeted = await self._ports.greeter.greet(channel, self.address)
+        self._must_greet = False
+        greeted = await self._ports.greeter.greet(channel, address)
         self.device, self.version = greeted.presentation.identity.device, greeted.version
         await self._ports.on_met(self, greeted)
         return greeted, self._ports.clock.monotonic_ns() + int(greeted.token_ttl_s * RENEW_AT * 1e9)

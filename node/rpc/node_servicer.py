@@ -165,4 +165,8 @@ class NodeServicer(node_pb2_grpc.NodeServiceServicer):
         """Comes back."""
         if len(request.payload) > MAX_PING_BYTES:
             raise UsageError(f"a ping of {len(request.payload)} bytes; {MAX_PING_BYTES} are the most")
-        return node_pb2.PingResponse(payload=request.payload, time_ns=self._clock.wall_ns())
+        return node_pb2.PingResponse(
+            payload=request.payload,
+            time_ns=self._clock.wall_ns(),
+            record_sequence=self._presenter.sequence,
+        )

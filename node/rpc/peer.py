@@ -30,7 +30,11 @@ _PING = b"lucid-node ping"
 
 
 class RpcPeer:
-    """`dht.ports.Peer` over one channel. Its deadlines are those of the table of limits."""
+    """`dht.ports.Peer` over one channel. Its deadlines are those of the table of limits.
+
+    Attributes:
+        record_sequence: of the peer's newest record, as of the last ping; 0 before.
+    """
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class RpcPeer:
         self._chunk = chunk_pb2_grpc.ChunkServiceStub(channel)
         self._witness = witness_pb2_grpc.WitnessServiceStub(channel)
         self._is_connected = True
+        self.record_sequence = 0
         self._calls: dict[int, Any] = {}
         self._share = share_pb2_grpc.ShareServiceStub(channel)
         self.set_token(token)
@@ -78,6 +83,7 @@ class RpcPeer:
         response = await self._call("lucid.v1.NodeService/Ping", self._node.Ping, request)
         if response.payload != _PING:
             raise PeerFault(f"{self._name} answered a ping with something else")
+        self.record_sequence = response.record_sequence
         return self._clock.monotonic_ns() - started_ns
 
     async def get_info(self) -> node_pb2.GetInfoResponse:

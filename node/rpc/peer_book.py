@@ -8,6 +8,7 @@ unless the owner himself names one.
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from weakref import WeakKeyDictionary
 
@@ -44,7 +45,14 @@ class PeerBook:
         self._acquaintances = acquaintances
         self._log = log
         self._ports = LinkPorts(
-            transport, greeter, clock, entropy, self._on_greeted, self._on_changed, self._on_seen
+            transport,
+            greeter,
+            clock,
+            entropy,
+            self._find_addresses,
+            self._on_greeted,
+            self._on_changed,
+            self._on_seen,
         )
         self._configured = [Link(self._ports, address) for address in configured]
         # Whom the owner configured: by name, or by where somebody answers.
@@ -165,9 +173,9 @@ class PeerBook:
     def _call(self, name: str) -> Link | None:
         """A new link to the one visitor of that name; None if there is none, or nowhere to dial."""
         found = [
-            Multiaddr(known.claimed.kind, known.claimed.host, known.claimed.port, known.identity.device)
+            replace(known.addresses[0], device=known.identity.device)
             for known in self._acquaintances.all()
-            if name and known.claimed is not None and encode_peer_id(known.identity.device).startswith(name)
+            if name and known.addresses and encode_peer_id(known.identity.device).startswith(name)
         ]
         if len(found) > 1:
             raise UsageError(f'several peers are called "{name}"', hint="Write more of the ID.")
@@ -177,6 +185,24 @@ class PeerBook:
         link.start(self._group)
         self._called.append(link)
         return link
+
+    def greet_anew(self) -> None:
+        """Presents this node to all peers again, now: its record has changed."""
+        for link in self._links:
+            link.greet_anew()
+
+    def _find_addresses(self, address: Multiaddr) -> list[Multiaddr]:
+        """Where to dial the peer of a configured address: where its newest record says, then there."""
+        if address.device is None:
+            known = self._acquaintances.find(address)
+        else:
+            known = self._acquaintances.get(address.device)
+        if known is None:
+            return [address]
+        # Where the owner said to dial, whoever he said may answer; elsewhere only this node.
+        others = [one for one in known.addresses if one != address.place]
+        moved = [replace(one, device=known.identity.device) for one in others]
+        return [address, *moved] if address.place in known.addresses else [*moved, address]
 
     async def _on_greeted(self, link: Link, greeted: Greeted) -> None:
         await self._remember(greeted.presentation, link.address.place)
@@ -217,7 +243,7 @@ def describe_link(link: Link) -> control_pb2.Peer:
 def _describe_known(known: Acquaintance, link: Link | None) -> control_pb2.Peer:
     shown = control_pb2.Peer(
         peer_id=encode_peer_id(known.identity.device),
-        address=str(known.address or known.claimed or ""),
+        address=str(known.address or next(iter(known.addresses), "")),
         trouble="it came by itself: it is served, and nothing is brought to it",
     )
     if link is not None:

@@ -38,6 +38,7 @@ class Presenter:
         self._addresses: tuple[Multiaddr, ...] = ()
         self._record: node_pb2.PeerRecord | None = None
         self._sequence = 0
+        self._made_ns = 0
 
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
@@ -48,6 +49,12 @@ class Presenter:
         """Takes where this node listens now."""
         self._addresses, self._record = tuple(addresses), None
 
+    @property
+    def sequence(self) -> int:
+        """Of the record that holds now."""
+        self.get_record()
+        return self._sequence
+
     async def prepare(self) -> None:
         """Loads what records need, off the event loop; must have returned before any record is checked."""
         await self._offload.run(load_libp2p)
@@ -55,7 +62,8 @@ class Presenter:
     def get_record(self) -> node_pb2.PeerRecord:
         """The record that holds now."""
         now_ns = self._clock.wall_ns()
-        if self._record is None or not 0 <= now_ns - self._sequence < RENEW_AFTER_NS:
+        if self._record is None or not 0 <= now_ns - self._made_ns < RENEW_AFTER_NS:
+            self._made_ns = now_ns
             self._sequence = max(now_ns, self._sequence + 1)
             self._record = make_peer_record(
                 self.keys,

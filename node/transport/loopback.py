@@ -1,8 +1,4 @@
-"""Nodes on one machine: TCP on loopback addresses, and nothing else.
-
-The bounds here hold for a connection before anybody has said who he is: how many there may be, how long one
-may be silent, how large a message and its headers may be. What a call may take: `node/rpc/limits.py`.
-"""
+"""Nodes on one machine, for tests and development: TCP on loopback addresses, and nothing else."""
 
 from collections.abc import Sequence
 
@@ -10,38 +6,16 @@ import grpc
 
 from kernel.errors import Conflict, UsageError
 from kernel.multiaddr import Multiaddr
-from node.rpc.limits import MAX_CONCURRENT_CALLS, MAX_MESSAGE_BYTES
+from node.rpc.limits import MAX_CONCURRENT_CALLS
+from node.transport.options import CLIENT_OPTIONS, SERVER_OPTIONS
 
-MAX_CONNECTIONS = 4096
-MAX_STREAMS = 128
-MAX_HEADER_BYTES = 16 << 10
-HANDSHAKE_TIMEOUT_MS = 10_000
-IDLE_TIMEOUT_MS = 120_000
-_COMMON = (
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_metadata_size", MAX_HEADER_BYTES),
-    ("grpc.absolute_max_metadata_size", MAX_HEADER_BYTES),
-)
-_SERVER = (
-    *_COMMON,
-    ("grpc.so_reuseport", 0),
-    ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
-    ("grpc.max_concurrent_streams", MAX_STREAMS),
-    ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_MS),
-    ("grpc.max_connection_idle_ms", IDLE_TIMEOUT_MS),
-)
-_CLIENT = (
-    *_COMMON,
-    ("grpc.enable_retries", 0),
-    ("grpc.service_config_disable_resolution", 1),
-    ("grpc.use_local_subchannel_pool", 1),
-)
+CONNECT_TIMEOUT_S = 20.0
 
 
 class LoopbackTransport:
     """`node.ports.Transport` over loopback TCP."""
+
+    connect_timeout_s = CONNECT_TIMEOUT_S
 
     def listen(
         self, address: Multiaddr, interceptors: Sequence[grpc.aio.ServerInterceptor]
@@ -49,7 +23,9 @@ class LoopbackTransport:
         """See `node.ports.Transport`."""
         _check_loopback(address)
         server = grpc.aio.server(
-            interceptors=list(interceptors), options=_SERVER, maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS
+            interceptors=list(interceptors),
+            options=SERVER_OPTIONS,
+            maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
         )
         try:
             port = server.add_insecure_port(_get_endpoint(address))
@@ -63,7 +39,7 @@ class LoopbackTransport:
     def dial(self, address: Multiaddr) -> grpc.aio.Channel:
         """See `node.ports.Transport`."""
         _check_loopback(address)
-        return grpc.aio.insecure_channel(_get_target(address), options=_CLIENT)
+        return grpc.aio.insecure_channel(_get_target(address), options=CLIENT_OPTIONS)
 
 
 def _check_loopback(address: Multiaddr) -> None:

@@ -900,21 +900,27 @@ class PeerRow(_message.Message):
     RECORD_FIELD_NUMBER: _builtins.int
     LAST_SEEN_NS_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
     last_seen_ns: _builtins.int
     address: _builtins.str
-    """Multiaddr with which it was reached last."""
+    """Configured multiaddr behind which it was met last."""
     @_builtins.property
     def record(self) -> _node_pb2.PeerRecord: ...
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Multiaddrs that its record names."""
+
     def __init__(
         self,
         *,
         record: _node_pb2.PeerRecord | None = ...,
         last_seen_ns: _builtins.int = ...,
         address: _builtins.str = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "last_seen_ns", b"last_seen_ns", "record", b"record"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "addresses", b"addresses", "last_seen_ns", b"last_seen_ns", "record", b"record"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -335,17 +335,21 @@ class PingResponse(_message.Message):
 
     PAYLOAD_FIELD_NUMBER: _builtins.int
     TIME_NS_FIELD_NUMBER: _builtins.int
+    RECORD_SEQUENCE_FIELD_NUMBER: _builtins.int
     payload: _builtins.bytes
     time_ns: _builtins.int
+    record_sequence: _builtins.int
+    """Of the node's newest record: whoever knows an older one greets anew."""
     def __init__(
         self,
         *,
         payload: _builtins.bytes = ...,
         time_ns: _builtins.int = ...,
+        record_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload", "time_ns", b"time_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload", "record_sequence", b"record_sequence", "time_ns", b"time_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -68,7 +68,10 @@ class Bench:
 
 def build_peering(config: NodeConfig, ports: NodePorts, metrics: NodeMetrics, log: Logger) -> Peering:
     """The side of a node that others see; its owner's only device."""
-    owner, device = OwnerKeys.from_root(b"o" * 32), DeviceKeys(b"r" * 32, SigningKey.from_seed(b"d" * 32), b"b" * 32)
+    owner, device = (
+        OwnerKeys.from_root(b"o" * 32),
+        DeviceKeys(b"r" * 32, SigningKey.from_seed(b"d" * 32), b"b" * 32),
+    )
     grant = Grant(device=device.identity.public_key, roles=[ROLE_RECORD, ROLE_READ, ROLE_WORK])
     seal = compute_x25519_public(owner.seal(0))
     grants = sign_grant_list(owner.identity, NETWORKS["dev"], 1, [grant], 0, seal)

@@ -1,0 +1,134 @@
+"""`node.ports.Transport` over onion services: what leaves this process leaves through its Tor, or not at all.
+
+gRPC is never given an onion name. It dials Tor's HTTP CONNECT proxy on loopback by number, and tells that
+the name; so nothing is looked up, whatever resolver or proxy the environment names. Each channel has a circuit of
+its own: what goes to two peers cannot be tied together by a relay, and a circuit that died unnoticed is
+left behind by dialling again.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc
+
+from kernel.errors import Conflict, LocalError, UsageError
+from kernel.multiaddr import Multiaddr
+from kernel.onion import OnionKey
+from kernel.ports import Entropy
+from node.rpc.limits import MAX_CONCURRENT_CALLS
+from node.transport.options import CLIENT_OPTIONS, PROXY_VARIABLES, SERVER_OPTIONS
+from node.transport.tor.supervisor import OnionService, TorSupervisor
+
+CONNECT_TIMEOUT_S = 90.0
+"""A descriptor to be fetched, two circuits to be built, and tried again: seconds, on a bad day a minute."""
+KEEPALIVE_MS = 10_000
+ISOLATION_BYTES = 16
+SOCKET_NAMES = ("peers0.sock", "peers1.sock", "peers2.sock")
+"""A service each: the one in use, one that is to replace it, one that was replaced."""
+_SERVER = (
+    *SERVER_OPTIONS,
+    # A client pings to keep its circuit; that is no attack.
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+_CLIENT = (
+    *CLIENT_OPTIONS,
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 250),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+)
+
+
+class TorTransport:
+    """Serves and dials onion addresses."""
+
+    connect_timeout_s = CONNECT_TIMEOUT_S
+
+    def __init__(self, tor: TorSupervisor, directory: Path, entropy: Entropy) -> None:
+        """`directory` is where the Unix sockets are that Tor connects to.
+
+        Raises:
+            LocalError: the environment still names a proxy, which gRPC might obey.
+        """
+        check_environment(os.environ)
+        self._tor = tor
+        self._directory = directory
+        self._entropy = entropy
+        self._sockets: dict[str, Path] = {}
+
+    def listen(
+        self, address: Multiaddr, interceptors: Sequence[grpc.aio.ServerInterceptor]
+    ) -> tuple[grpc.aio.Server, Multiaddr]:
+        """See `node.ports.Transport`: a Unix socket, which `publish` ties to the onion address."""
+        _check_onion(address)
+        taken = self._sockets.values()
+        free = [path for name in SOCKET_NAMES if (path := self._directory / name) not in taken]
+        if not free:
+            raise Conflict(f"{len(SOCKET_NAMES)} onion services are open; no node needs more")
+        server = grpc.aio.server(
+            interceptors=list(interceptors), options=_SERVER, maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS
+        )
+        try:
+            server.add_insecure_port(f"unix:{free[0]}")
+        except RuntimeError as error:
+            raise Conflict(
+                f"the socket {free[0]} cannot be listened on", hint="Does another process use it?"
+            ) from error
+        self._sockets[address.host] = free[0]
+        return server, address.place
+
+    def dial(self, address: Multiaddr) -> grpc.aio.Channel:
+        """See `node.ports.Transport`."""
+        _check_onion(address)
+        host, port = self._tor.get_tunnel()
+        isolation = self._entropy.draw(ISOLATION_BYTES).hex()
+        options = (
+            *_CLIENT,
+            ("grpc.http_connect_server", f"{address.host}.onion:{address.port}"),
+            ("grpc.http_connect_headers", f"X-Tor-Stream-Isolation: {isolation}"),
+            ("grpc.default_authority", f"{address.host}.onion"),
+        )
+        return grpc.aio.insecure_channel(f"ipv4:{host}:{port}", options=options)
+
+    async def publish(self, key: OnionKey, port: int) -> None:
+        """Publishes the service whose address is listened on."""
+        await self._tor.publish(OnionService(key, port, self._sockets[key.host]))
+
+    async def withdraw(self, host: str) -> None:
+        """Publishes a service no longer; new clients find it no more."""
+        self._sockets.pop(host, None)
+        await self._tor.withdraw(host)
+
+    def is_published(self, host: str) -> bool:
+        """Can clients find the service?"""
+        return self._tor.is_published(host)
+
+    async def wait_changed(self) -> None:
+        """Returns when what is published, or the state of Tor, has changed."""
+        await self._tor.wait_changed()
+
+
+def check_environment(environment: "os._Environ[str]") -> None:
+    """Checks that no variable is left from which gRPC takes a proxy.
+
+    Raises:
+        LocalError: one is.
+    """
+    for name in environment:
+        if name.lower() in PROXY_VARIABLES:
+            raise LocalError(
+                f"the environment variable {name} names a proxy, and this node dials through Tor alone",
+                hint="Unset it.",
+            )
+
+
+def _check_onion(address: Multiaddr) -> None:
+    if address.kind != "onion3":
+        raise UsageError(
+            f"{address} is no onion address, and this node reaches no other",
+            hint="Nodes on one machine, for tests: `--transport loopback`.",
+        )
