@@ -142,7 +142,8 @@ async def serve(directory: Path) -> None:
         heads = HeadKeeper(ports, NETWORK, device)
         peering.load()
         services = [make_chunk_service(holdings, heads)]
-        await peering.start(ANY_PORT, lambda: True, lambda: STANDING, services)
+        await peering.prepare(lambda: True, lambda: STANDING, services)
+        peering.announce([await peering.open(ANY_PORT)])
         stack.push_async_callback(peering.stop)
         bare = grpc.aio.server()
         chunk_pb2_grpc.add_ChunkServiceServicer_to_server(BareChunks(), bare)  # type: ignore[abstract]

@@ -13,13 +13,13 @@ from dht.preset import DAY_S, SpreadPreset
 from kernel.errors import Conflict, LucidError
 from kernel.peer_id import encode_peer_id
 from lucid.v1 import control_pb2, session_pb2
-from node.config import NodeConfig
+from node.config import NodeConfig, get_onion_port
 from node.health import LEAST_FREE_BYTES, Health
 from node.hosting import Hosting
 from node.logs import Logger
 from node.metrics import NodeMetrics
 from node.owner_heads import OwnerHeads
-from node.ports import NodePorts, Usage
+from node.ports import NodePorts, OnionPublisher, Usage
 from node.spreading import Spreading
 from node.witnessing import Witnessing
 from session.access import RecorderKeys
@@ -29,6 +29,7 @@ from session.preset import SessionPreset
 from session.session_manager import SessionManager
 
 if TYPE_CHECKING:
+    from node.onions import Onions
     from node.rpc.peering import Peering
 
 SWEEP_EVERY_S = 60.0
@@ -54,6 +55,7 @@ class Node:
         prover: makes proof bundles of them.
         witnessing: has its checkpoints co-signed, and co-signs those of others.
         peering: its side that other nodes see; `peering.book` are its peers.
+        onions: its side of Tor; None if it does without.
         metrics_address: where metrics are served; empty if nowhere.
         pid: process ID, for people; 0 if it has none of its own.
     """
@@ -67,6 +69,7 @@ class Node:
         log: Logger,
         peering: "Peering",
         peers: Peers,
+        publisher: OnionPublisher | None,
     ) -> None:
         self.keys = keys
         self.config = config
@@ -99,9 +102,26 @@ class Node:
         self.heads = OwnerHeads(
             session_ports, keys, peering.keys, self.manager, peering.book, self.hosting.pace, log
         )
+        self.onions = None if publisher is None else self._make_onions(publisher)
         if self.heads.publisher is not None:
             self.heads.publisher.on_kept = self.spreading.replicator.on_heads
             self.spreading.recordings.count_keepers = self.heads.publisher.count_keepers
+
+    def _make_onions(self, publisher: OnionPublisher) -> "Onions":
+        from node.onions import Onions  # it loads gRPC
+
+        return Onions(
+            self.peering.keys.device,
+            publisher,
+            self.peering,
+            self.ports.journal,
+            self.ports.clock,
+            self.log,
+            self.health,
+            port=get_onion_port(self.config),
+            rotate_every_s=self.config.onion_rotate_every,
+            grace_s=self.config.onion_grace,
+        )
 
     async def start(self) -> None:
         """Recovers what a killed process left; after this the node can be served."""
@@ -213,7 +233,11 @@ class Node:
             started_ns=self._started_ns,
             pid=self.pid,
             serving=self.health.serving,
-            problems=[*self.health.problems, *self.heads.problems],
+            problems=[
+                *self.health.problems,
+                *self.heads.problems,
+                *([] if self.onions is None else self.onions.problems),
+            ],
             blob_bytes=usage.blob_bytes,
             journal_bytes=usage.journal_bytes,
             index_bytes=usage.index_bytes,
@@ -229,6 +253,8 @@ class Node:
             peers_connected=self.peering.book.count_connected(),
             peers_known=self.peering.book.count_configured(),
             held_bytes=self.hosting.holdings.held_bytes,
+            transport=self.config.transport,
+            tor=None if self.onions is None else self.onions.describe(),
         )
 
     def get_room(self) -> int:
@@ -255,6 +281,18 @@ def compose(
     log: Logger,
     peering: "Peering",
     peers: Peers | None = None,
+    publisher: OnionPublisher | None = None,
 ) -> Node:
-    """A node, ready to be started. Its recordings go to `peers`; if None, to those of `peering`."""
-    return Node(keys, config, ports, metrics, log, peering, peering.book if peers is None else peers)
+    """A node, ready to be started.
+
+    Args:
+        keys: see `Node`.
+        config: see `Node`.
+        ports: see `Node`.
+        metrics: see `Node`.
+        log: see `Node`.
+        peering: see `Node`.
+        peers: to whom its recordings go; None: to those of `peering`.
+        publisher: of its onion services; None: it does without Tor.
+    """
+    return Node(keys, config, ports, metrics, log, peering, peers or peering.book, publisher)

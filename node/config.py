@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 64 << 10
 MAX_PEERS = 64
 MAX_OWNERS = 256
+DAY_S = 86400
+DEFAULT_PORT = 4001
+"""Of a node's onion service."""
 NOBODY = bytes(32)
 """Stands for no owner: it is no key of Ed25519."""
 _OWNER_ID = re.compile("[0-9a-f]{64}")
+_ONION = re.compile("onion(?::([0-9]{1,5}))?")
 _PREFIX = "LUCID_"
 _CLIENT_PREFIX = "LUCID_CLIENT_"
 # Read by other parts of the software, or set by it for child processes.
@@ -90,11 +94,14 @@ def _parse_address(text: str) -> "Multiaddr":
 def _parse_listen(text: str) -> str:
     if not text:
         return text
-    address = _parse_address(text)
-    if not address.is_loopback or address.device is not None:
+    match = _ONION.fullmatch(text)
+    if match is not None:
+        _parse_count(1, 65535)(match[1] or str(DEFAULT_PORT))
+        return text
+    if not text.startswith("/") or not (address := _parse_address(text)).is_loopback or address.device:
         raise UsageError(
-            f'"{text}" is no loopback address to listen on',
-            hint="Write /ip4/127.0.0.1/tcp/PORT; 0 takes one.",
+            f'"{text}" is no place to listen on',
+            hint="Write `onion` or `onion:PORT`; for tests on one machine, /ip4/127.0.0.1/tcp/PORT.",
         )
     return text
 
@@ -104,6 +111,22 @@ def _parse_peers(text: str) -> tuple["Multiaddr", ...]:
     if len(addresses) > MAX_PEERS or any(address.port == 0 for address in addresses):
         raise UsageError(f"{len(addresses)} peers, of which {MAX_PEERS} are the most, each with a port")
     return addresses
+
+
+def _parse_lines(text: str) -> tuple[str, ...]:
+    from node.transport.tor.torrc import check_lines
+
+    lines = tuple(line.strip() for line in text.splitlines() if line.strip())
+    check_lines(lines)
+    return lines
+
+
+def _parse_tor_options(text: str) -> tuple[str, ...]:
+    from node.transport.tor.torrc import check_options
+
+    lines = _parse_lines(text)
+    check_options(lines)
+    return lines
 
 
 def _parse_owners(text: str) -> tuple[bytes, ...]:
@@ -165,11 +188,17 @@ class NodeConfig:
         parse_duration,
         "time until a recording is erased unless it says otherwise, such as `90d`; 0 keeps it",
     )
+    transport: str = _setting(
+        "tor",
+        _parse_choice("tor", "loopback"),
+        "how nodes reach each other: `tor`, or, for tests on one machine, `loopback`",
+    )
     listen: str = _setting(
         "",
         _parse_listen,
-        "multiaddr where other nodes reach this one, such as `/ip4/127.0.0.1/tcp/4001`; port 0 takes a free"
-        " one (see `status`); empty: nowhere",
+        "where other nodes reach this one: `onion`, or `onion:PORT`, for an onion service of its own (its address:"
+        " `status`); over loopback, such as `/ip4/127.0.0.1/tcp/4001`, where port 0 takes a free one; empty:"
+        " nowhere",
     )
     peers: tuple["Multiaddr", ...] = _setting(
         (),
@@ -177,6 +206,45 @@ class NodeConfig:
         "multiaddrs of other nodes, each with `/p2p/PEER-ID` behind it or without; an array in the file, with"
         " spaces between them in the environment",
         flag="peer",
+    )
+    onion_rotate_every: int = _setting(
+        0, parse_duration, "time after which the onion service is replaced by a new one; 0: only by command"
+    )
+    onion_grace: int = _setting(
+        DAY_S, parse_duration, "time for which a replaced onion service stays, for peers that are away"
+    )
+    tor_program: str = _setting("tor", str, "program that is started as the node's own Tor")
+    tor_control: str = _setting(
+        "", _parse_socket_path, "control socket of a Tor that runs already, to use that one instead"
+    )
+    tor_bridges: tuple[str, ...] = _setting(
+        (),
+        _parse_lines,
+        "bridges through which Tor enters its network: an array, or one a line",
+        flag="tor-bridge",
+    )
+    tor_plugins: tuple[str, ...] = _setting(
+        (),
+        _parse_lines,
+        "lines of `ClientTransportPlugin` that these bridges need: an array, or one a line",
+        flag="tor-plugin",
+    )
+    tor_options: tuple[str, ...] = _setting(
+        (),
+        _parse_tor_options,
+        "more options of the node's own Tor, as in a torrc: an array, or one a line",
+        flag="tor-option",
+    )
+    tor_max_streams: int = _setting(
+        16, _parse_count(1, 65535), "connections that one circuit may open to the onion service"
+    )
+    tor_pow: str = _setting(
+        "on",
+        _parse_choice("on", "off"),
+        "demand proof of work from those who come to the onion service while too many do",
+    )
+    tor_pow_rate: int = _setting(
+        250, _parse_count(1, 1_000_000), "of these, how many are let through in a second"
     )
     repair_after: int = _setting(
         0,
@@ -236,7 +304,29 @@ def load_config(home: Home, environment: Mapping[str, str], flags: Mapping[str, 
             values[name] = SETTINGS[name].metadata["parse"](text)
         except UsageError as error:
             raise UsageError(f"{origin}: {error}", hint=error.hint) from error
-    return NodeConfig(home=home, **values)
+    config = NodeConfig(home=home, **values)
+    _check_transport(config)
+    return config
+
+
+def get_onion_port(config: NodeConfig) -> int:
+    """The port of the node's onion service; 0 if it has none."""
+    match = _ONION.fullmatch(config.listen)
+    return 0 if match is None else int(match[1] or DEFAULT_PORT)
+
+
+def _check_transport(config: NodeConfig) -> None:
+    """Checks that every address is one that the transport reaches: nothing is ever tried another way."""
+    is_tor = config.transport == "tor"
+    wrong = [address for address in config.peers if address.is_loopback == is_tor]
+    if config.listen and bool(get_onion_port(config)) != is_tor:
+        raise UsageError(
+            f'listen: "{config.listen}" does not go with the transport {config.transport}',
+            hint="Write `onion`. For tests on one machine: --transport loopback." if is_tor else "",
+        )
+    if wrong:
+        hint = "Write /onion3/ADDRESS:PORT. For tests on one machine: --transport loopback." if is_tor else ""
+        raise UsageError(f"peers: {wrong[0]} is not reached over the transport {config.transport}", hint=hint)
 
 
 def get_flag(name: str) -> str:
@@ -247,7 +337,7 @@ def get_flag(name: str) -> str:
 def get_default(name: str) -> str:
     """The default of a setting as it would be written; empty if it sets nothing."""
     default = SETTINGS[name].default
-    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    return "\n".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
 def nearest(name: str, known: list[str]) -> str:
@@ -288,7 +378,7 @@ def _collect(
 def _get_text(path: Path, name: str, value: object) -> str:
     """A value of the file as it would stand in the environment."""
     if isinstance(SETTINGS[name].default, tuple) and isinstance(value, list):
-        return " ".join(map(str, value))
+        return "\n".join(map(str, value))
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise UsageError(f"{path}: {name} must be a string or a whole number")
     return str(value)

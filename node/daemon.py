@@ -9,15 +9,16 @@ import asyncio
 import os
 import resource
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kernel.errors import Conflict
 from kernel.grants import is_granted
 from kernel.sealing import compute_x25519_public
+from kernel.uninterrupted import end_task
 from lucid.v1.identity_pb2 import ROLE_RECORD
 from node.adapters import SystemClock, ThreadOffload
 from node.compose import Node, compose
@@ -39,6 +40,7 @@ from session.access import RecorderKeys
 
 if TYPE_CHECKING:
     from node.rpc.peering import Peering
+    from node.transport.tor.transport import TorTransport
 
 SHUTDOWN_TIMEOUT_S = 60.0
 UMASK = 0o077
@@ -146,11 +148,12 @@ async def serve(
     async with open_home(config, metrics, wrap_files=wrap_files) as opened:
         for what in opened.store.damaged:
             log.warning("damaged", what=what)
-        peering = _make_peering(config, peer_keys, opened.ports, metrics, log)
-        node = compose(keys, config, opened.ports, metrics, log, peering)
+        tor = _make_tor(config, opened.ports, log)
+        peering = _make_peering(config, peer_keys, opened.ports, metrics, log, tor)
+        node = compose(keys, config, opened.ports, metrics, log, peering, publisher=tor)
         node.pid = os.getpid()
         await node.start()
-        async with _serving(node):
+        async with _running(tor) as tor_ended, _serving(node):
             notifier.send("READY=1")
             status = await node.status()
             log.info(
@@ -162,15 +165,29 @@ async def serve(
             )
             for problem in status.problems:
                 log.warning("problem", what=problem)
-            await _run_until(stopped, node, notifier)
+            await _run_until(stopped, [*list_work(node), tor_ended, *_list_signs_of_life(node, notifier)])
             log.info("stopping")
             notifier.send("STOPPING=1")
             node.health.stopping = True
     log.info("stopped")
 
 
+def _make_tor(config: NodeConfig, ports: NodePorts, log: Logger) -> "TorTransport | None":
+    """The transport over Tor, if any node is to be reached over it."""
+    if config.transport != "tor" or not (config.listen or config.peers):
+        return None
+    from node.transport.tor.transport import make_tor_transport
+
+    return make_tor_transport(config, ports.clock, ports.entropy, log)
+
+
 def _make_peering(
-    config: NodeConfig, keys: PeerKeys, ports: NodePorts, metrics: NodeMetrics, log: Logger
+    config: NodeConfig,
+    keys: PeerKeys,
+    ports: NodePorts,
+    metrics: NodeMetrics,
+    log: Logger,
+    tor: "TorTransport | None",
 ) -> "Peering":
     # gRPC is loaded here, after the process has been hardened.
     from node.rpc.peering import Peering
@@ -178,7 +195,7 @@ def _make_peering(
 
     return Peering(
         keys,
-        LoopbackTransport(),
+        tor or LoopbackTransport(),
         ports.clock,
         ports.entropy,
         ports.offload_io,
@@ -231,15 +248,31 @@ def _make_transfer_offload() -> ThreadOffload:
     return ThreadOffload("transfer", 1)
 
 
-async def _run_until(stopped: asyncio.Event, node: Node, notifier: Notifier) -> None:
-    """Maintains the node until it is to stop; fails if maintenance does."""
+@asynccontextmanager
+async def _running(tor: "TorTransport | None") -> AsyncIterator[Coroutine[Any, Any, None]]:
+    """Keeps Tor until everything that is served over it has ended; gives what fails if keeping it does."""
+    keeping = asyncio.create_task(asyncio.Event().wait() if tor is None else tor.run())
+
+    async def wait() -> None:
+        await asyncio.shield(keeping)
+
+    try:
+        yield wait()
+    finally:
+        await end_task(keeping)
+
+
+async def _run_until(stopped: asyncio.Event, work: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Does the node's work until it is to stop; fails if that does."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(each) for each in list_work(node)]
-        if notifier.watchdog_s:
-            tasks.append(group.create_task(_show_life(node, notifier)))
+        tasks = [group.create_task(each) for each in work]
         await stopped.wait()
         for task in tasks:
             task.cancel()
+
+
+def _list_signs_of_life(node: Node, notifier: Notifier) -> list[Coroutine[Any, Any, None]]:
+    return [_show_life(node, notifier)] if notifier.watchdog_s else []
 
 
 async def _show_life(node: Node, notifier: Notifier) -> None:

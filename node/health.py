@@ -1,8 +1,9 @@
 """What is wrong with the node, truthfully.
 
-The node *serves* if it can record. It does not while the disk or its quota is full, while writing fails, and
-once it is shutting down. Damage that was found, and sessions that could not be recovered, are problems with
-which it serves.
+The node *serves* if it can record, and reach others if it is to. It does not while the disk or its quota is full,
+while writing fails, while its Tor is not ready, and once it is shutting down. Whether it records is asked of the
+disk alone: a node without Tor goes on recording, and what is for others waits. Damage that was found, and
+sessions that could not be recovered, are problems with which it serves.
 """
 
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ class Health:
         space_problem: why there is no space; empty if there is.
         write_problem: why the last write failed; empty after one that did not.
         write_problem_is_space: it failed for want of space.
+        network_problem: why no other node can be reached; empty if they can, or none is to be.
         troubles: what is wrong although the node serves.
     """
 
@@ -42,18 +44,24 @@ class Health:
     space_problem: str = ""
     write_problem: str = ""
     write_problem_is_space: bool = False
+    network_problem: str = ""
     troubles: list[str] = field(default_factory=list)
 
     @property
     def serving(self) -> bool:
-        """Can the node record?"""
-        return not (self.stopping or self.space_problem or self.write_problem)
+        """Can the node record, and reach others if it is to?"""
+        return not self._blockers
 
     @property
     def problems(self) -> list[str]:
         """Everything that is wrong, one line each; what keeps the node from serving comes first."""
+        return self._blockers + self.troubles
+
+    @property
+    def _blockers(self) -> list[str]:
         stopping = "the node is shutting down" if self.stopping else ""
-        return [line for line in (stopping, self.space_problem, self.write_problem) if line] + self.troubles
+        lines = (stopping, self.space_problem, self.write_problem, self.network_problem)
+        return [line for line in lines if line]
 
     def on_write(self, error: LucidError | None) -> None:
         """Takes the outcome of something that writes to the store; None means that it worked."""

@@ -5,6 +5,9 @@
     lock           held by the daemon (or by `doctor --rebuild`) while it uses the store; holds its process ID
     control.sock   control API, mode 0600
     data.sock      bulk bytes, mode 0600
+    tor/           state of the node's own Tor
+    tor.sock       where that is controlled
+    p-….sock       where it brings peers to, one for each onion service
     store/         recordings
 
 A Unix socket's path ends at 107 bytes, so a home may not be longer than what leaves room for its sockets.
@@ -58,6 +61,16 @@ class Home:
     def data_socket(self) -> Path:
         """Where bulk bytes are taken and given."""
         return self.root / "data.sock"
+
+    @property
+    def tor(self) -> Path:
+        """Where the node's own Tor keeps its state."""
+        return self.root / "tor"
+
+    @property
+    def tor_socket(self) -> Path:
+        """Where that Tor is controlled."""
+        return self.root / "tor.sock"
 
     @property
     def store(self) -> Path:

@@ -10,6 +10,9 @@ from kernel.ports import Blobs, Clock, Entropy, Journal, Offload, Records, Rng
 if TYPE_CHECKING:
     import grpc
 
+    from kernel.onion import OnionKey
+    from lucid.v1 import control_pb2
+
 
 class OwnedOffload(Offload, Protocol):
     """An `Offload` that somebody must close."""
@@ -19,16 +22,30 @@ class OwnedOffload(Offload, Protocol):
         ...
 
 
-class Transport(Protocol):
-    """The only source of gRPC servers and channels between nodes: whoever has none reaches nobody.
-
-    An address that it does not serve is refused before anything is opened: fail closed.
+class Dialler(Protocol):
+    """The only source of gRPC channels to other nodes.
 
     Attributes:
         connect_timeout_s: seconds that a connection may take to come about.
     """
 
     connect_timeout_s: float
+
+    def dial(self, address: Multiaddr) -> "grpc.aio.Channel":
+        """A channel of its own; it connects when it is first used.
+
+        Raises:
+            UsageError: such an address is not dialled.
+            Unavailable: nothing can be dialled now.
+        """
+        ...
+
+
+class Transport(Dialler, Protocol):
+    """The only source of gRPC servers and channels between nodes: whoever has none reaches nobody.
+
+    An address that it does not serve is refused before anything is opened: fail closed.
+    """
 
     def listen(
         self, address: Multiaddr, interceptors: "Sequence[grpc.aio.ServerInterceptor]"
@@ -41,13 +58,41 @@ class Transport(Protocol):
         """
         ...
 
-    def dial(self, address: Multiaddr) -> "grpc.aio.Channel":
-        """A channel of its own; it connects when it is first used.
 
-        Raises:
-            UsageError: such an address is not dialled.
-            Unavailable: nothing can be dialled now.
-        """
+class OnionPublisher(Dialler, Protocol):
+    """Makes onion services known to the network.
+
+    Attributes:
+        is_ready: can it dial and publish now?
+    """
+
+    @property
+    def is_ready(self) -> bool:
+        """See the class."""
+        ...
+
+    async def publish(self, key: "OnionKey", port: int) -> None:
+        """Publishes the service of a key, whose address is listened on, now or when that can be done."""
+        ...
+
+    async def withdraw(self, host: str) -> None:
+        """Publishes a service no longer. Connections through it stay until its server closes them."""
+        ...
+
+    def is_published(self, host: str) -> bool:
+        """Can clients find the service?"""
+        ...
+
+    async def wait_changed(self) -> None:
+        """Returns when what is published, or whether that can be done, has changed."""
+        ...
+
+    def explain(self) -> str:
+        """Why it is not ready, in words; empty if it is."""
+        ...
+
+    def describe(self) -> "control_pb2.TorStatus":
+        """How it is doing, for people; without services."""
         ...
 
 

@@ -53,6 +53,16 @@ def parse_duration(text: str) -> int:
     return seconds
 
 
+def format_duration(seconds: float) -> str:
+    """A duration for people, in the two greatest units that it has: "2d 3h", "40s"."""
+    left, parts = int(seconds), []
+    for unit, size in (("d", _SECONDS["d"]), ("h", _SECONDS["h"]), ("m", _SECONDS["m"]), ("s", 1)):
+        if left >= size:
+            parts.append(f"{left // size}{unit}")
+            left %= size
+    return " ".join(parts[:2]) or "0s"
+
+
 def format_size(size_bytes: float) -> str:
     """A size for people: three significant digits and a binary unit."""
     if size_bytes < 1000:

@@ -20,9 +20,7 @@ async def open_to_peers(node: Node) -> None:
     from node.rpc.share_servicer import make_share_service
     from node.rpc.witness_servicer import make_witness_service
 
-    listen = node.config.listen
-    await node.peering.start(
-        parse_multiaddr(listen) if listen else None,
+    await node.peering.prepare(
         lambda: node.health.serving,
         lambda: Standing(node.health.serving, node.hosting.holdings.held_bytes, node.hosting.count_free()),
         [
@@ -31,6 +29,10 @@ async def open_to_peers(node: Node) -> None:
             make_witness_service(node.witnessing.witnesses),
         ],
     )
+    if node.onions is not None:
+        await node.onions.start()
+    elif node.config.listen:
+        node.peering.announce([await node.peering.open(parse_multiaddr(node.config.listen))])
 
 
 def list_work(node: Node) -> list[Coroutine[Any, Any, None]]:
@@ -41,4 +43,5 @@ def list_work(node: Node) -> list[Coroutine[Any, Any, None]]:
         node.spreading.run(),
         node.witnessing.run(node.manager),
         node.heads.run(),
+        *([] if node.onions is None else [node.onions.run()]),
     ]

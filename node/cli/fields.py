@@ -68,6 +68,11 @@ PEER: Fields = {
     "trouble": "why it is not connected; empty if it is",
 }
 
+ONIONS = (
+    "an array of {`address`, `role`, `published`, `since`, `until`}; `role` is `next`, `current` or `old`;"
+    " times are ISO 8601 in UTC or null"
+)
+
 COMMAND_FIELDS: dict[str, Fields] = {
     "init": {
         "peer_id": "ID of the node",
@@ -102,7 +107,7 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "network": "network that the node belongs to",
         "started": "time at which the daemon started, ISO 8601 in UTC",
         "pid": "process ID of the daemon",
-        "serving": "can it record?",
+        "serving": "can it record, and reach others if it is to?",
         "problems": "what is wrong, an array of texts",
         "blob_bytes": "exact sum of the lengths of all sealed chunks on disk",
         "journal_bytes": "exact sum of the lengths of all journals on disk",
@@ -115,6 +120,8 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "metrics_address": "loopback address that serves metrics",
         "replicas_wanted": "copies of single chunks that other nodes are to hold; 0 without peers",
         "replicas_held": "copies of single chunks that other nodes hold",
+        "transport": "`tor` or `loopback`",
+        "tor": "how it stands in Tor, as `onion show` tells; null if it does without",
         "listen": "multiaddr where other nodes reach this one, its ID included; empty: nowhere",
         "peers_connected": "peers that can be called now",
         "peers_known": "configured addresses of peers",
@@ -126,6 +133,19 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "checks": "an array of {`name`, `state`, `what`, `hint`}; `state` is `ok`, `note` or `wrong`",
         "rebuilt": "what `--rebuild` did, an array of texts",
     },
+    "onion show": {
+        "phase": "`stopped`, `starting`, `bootstrapping` or `ready`",
+        "percent": "of the bootstrap",
+        "summary": "what Tor does now, in its words",
+        "version": "of Tor",
+        "trouble": "why nothing goes through Tor; empty if it is ready",
+        "hint": "what to do about it",
+        "onions": ONIONS,
+        "reached": "when the node last reached itself through the network, ISO 8601 in UTC; null: never",
+        "reach_ms": "milliseconds that this took, the connection included",
+        "reach_trouble": "why the last try failed; empty if it did not",
+    },
+    "onion rotate": {"onions": ONIONS},
     "passphrase change": {"peer_id": "ID of the node", "home": "where the node lives"},
     "service install": {"unit": "path of the unit file", "commands": "what to run next, an array"},
     "service uninstall": {

@@ -39,6 +39,10 @@ COMMANDS: "Table" = {
     },
     "peers": ("node.cli.peers", "List the peers of this node."),
     "ping": ("node.cli.ping", "Call a peer and tell how long it takes."),
+    "onion": {
+        "show": ("node.cli.onion", "Show how the node stands in Tor."),
+        "rotate": ("node.cli.onion", "Replace the onion service by a new one."),
+    },
     "grpc-token": ("node.cli.grpc_token", "Print a header with which grpcurl may call this node."),
     "verify": {"bundle": ("node.cli.verify_bundle", "Check a proof bundle, offline.")},
     "completion": ("node.cli.completion", "Print the completion script of a shell."),
@@ -47,6 +51,7 @@ COMMANDS: "Table" = {
 `<name>_command`."""
 
 GROUP_HELP = {
+    "onion": "The node's onion services.",
     "passphrase": "The passphrase of the keystore.",
     "service": "The node as a service of systemd.",
     "session": "Record sessions, and use the recordings.",

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 def grpc_token_command(home: "Home", as_json: bool) -> None:
     """Prints a header that lets its bearer call the node as its owner, for an hour: keep it to yourself.
 
+    Where HOST:PORT is, and how grpcurl reaches it through Tor, tells docs/operations.md.
+
     grpcurl -plaintext -H "$(lucid-node grpc-token)" HOST:PORT lucid.v1.NodeService/GetInfo
     """
     import base64
@@ -24,6 +26,6 @@ def grpc_token_command(home: "Home", as_json: bool) -> None:
         answer = client.make_token()
         address = parse_multiaddr(client.get_status().listen)
     header = f"lucid-token-bin: {base64.b64encode(answer.token).decode()}"
-    host = f"[{address.host}]" if ":" in address.host else address.host
+    host = {"ip6": f"[{address.host}]", "onion3": f"{address.host}.onion"}.get(address.kind, address.host)
     document = {"header": header, "address": f"{host}:{address.port}", "token_ttl_s": answer.token_ttl_s}
     emit(document, header, as_json=as_json)

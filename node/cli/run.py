@@ -34,7 +34,7 @@ def _join(
     _context: click.Context, _parameter: click.Parameter, value: str | tuple[str, ...] | None
 ) -> str | None:
     """One text of an option that was given many times; None if it was not given."""
-    return (" ".join(value) or None) if isinstance(value, tuple) else value
+    return ("\n".join(value) or None) if isinstance(value, tuple) else value
 
 
 @command("run")

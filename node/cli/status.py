@@ -23,6 +23,7 @@ def status_command(home: "Home", as_json: bool) -> int:
 
 def describe_status(status: "control_pb2.GetStatusResponse") -> dict[str, Any]:
     """The status as JSON."""
+    from node.cli.onion import describe_tor
     from node.cli.output import iso_time
 
     return {
@@ -45,6 +46,8 @@ def describe_status(status: "control_pb2.GetStatusResponse") -> dict[str, Any]:
         "metrics_address": status.metrics_address,
         "replicas_wanted": status.replicas_wanted,
         "replicas_held": status.replicas_held,
+        "transport": status.transport,
+        "tor": describe_tor(status.tor) if status.HasField("tor") else None,
         "listen": status.listen,
         "peers_connected": status.peers_connected,
         "peers_known": status.peers_known,
@@ -54,6 +57,7 @@ def describe_status(status: "control_pb2.GetStatusResponse") -> dict[str, Any]:
 
 def format_status(status: "control_pb2.GetStatusResponse") -> str:
     """The status for people."""
+    from node.cli.onion import format_phase, format_reach
     from node.cli.output import format_facts, format_time
     from node.units import format_size
 
@@ -83,6 +87,8 @@ def format_status(status: "control_pb2.GetStatusResponse") -> str:
             else "",
         ),
         ("Disk", f"{format_size(status.disk_free_bytes)} free"),
+        ("Tor", format_phase(status.tor)),
+        ("Reached", format_reach(status.tor)),
         ("Listens", status.listen),
         (
             "Peers",

@@ -1,7 +1,7 @@
 """The command line's side of the control API: plain calls that raise the errors the daemon raised."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
@@ -126,6 +126,12 @@ class ControlClient:
         """A token for the peer server of this node."""
         with mapping():
             return self.stub.MakeToken(control_pb2.MakeTokenRequest(), timeout=deadline("MakeToken"))
+
+    def rotate_onion(self, grace_s: int | None) -> Sequence[control_pb2.Onion]:
+        """Replaces the onion service; returns those there are then."""
+        with mapping():
+            request = control_pb2.RotateOnionRequest(grace_s=grace_s)
+            return list(self.stub.RotateOnion(request, timeout=deadline("RotateOnion")).onions)
 
     def prove_session(self, request: control_pb2.ProveSessionRequest) -> bytes:
         """A proof bundle of a session."""

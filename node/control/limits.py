@@ -34,6 +34,7 @@ METHODS = {
     "ListPeers": MethodLimit(10.0),
     "PingPeer": MethodLimit(30.0),
     "MakeToken": MethodLimit(10.0),
+    "RotateOnion": MethodLimit(200.0),
     "ListReplicas": MethodLimit(60.0),
     "WaitReplicas": MethodLimit(None),
     "AuditSession": MethodLimit(None),

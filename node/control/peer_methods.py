@@ -42,10 +42,20 @@ class PeerMethods:
         if self._node.peering.address is None:
             raise Conflict(
                 "the daemon does not listen for peers, so there is nothing to call",
-                hint="Start it with --listen /ip4/127.0.0.1/tcp/0.",
+                hint="Start it with --listen onion.",
             )
         token, ttl_s = self._node.peering.make_owner_token()
         return control_pb2.MakeTokenResponse(token=token, token_ttl_s=ttl_s)
+
+    async def RotateOnion(  # noqa: N802
+        self, request: control_pb2.RotateOnionRequest, context: Context
+    ) -> control_pb2.RotateOnionResponse:
+        """Replaces the onion service."""
+        onions = self._node.onions
+        if onions is None:
+            raise Conflict("this node does not use Tor", hint="Set `listen` to `onion`.")
+        await onions.rotate(request.grace_s if request.HasField("grace_s") else None)
+        return control_pb2.RotateOnionResponse(onions=onions.describe().onions)
 
     async def ProveSession(  # noqa: N802
         self, request: control_pb2.ProveSessionRequest, context: Context

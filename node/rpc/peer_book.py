@@ -126,6 +126,12 @@ class PeerBook:
         """Tries at once to reach all configured peers; returns when all attempts have ended."""
         await asyncio.gather(*(link.try_now() for link in self._configured))
 
+    def retry_all(self) -> None:
+        """Lets links that are down be tried now: something has changed that may help them."""
+        for link in self._links:
+            if link.peer is None:
+                link.retry()
+
     def describe(self) -> list[control_pb2.Peer]:
         """All peers, for people: known ones first, then addresses where nobody was met yet."""
         links = self._links

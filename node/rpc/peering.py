@@ -1,6 +1,7 @@
 """Everything of a node that concerns other nodes, put together: who it is to them, its server, its links."""
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 import grpc
 
@@ -82,7 +83,8 @@ class Peering:
         self.servicer = NodeServicer(
             self._presenter, self._acquaintances, self._tokens, clock, entropy, self.book.on_visited
         )
-        self._server: PeerServer | None = None
+        self._services: list[Service] = []
+        self._servers: dict[Multiaddr, PeerServer] = {}
 
     @property
     def identity(self) -> PeerIdentity:
@@ -98,47 +100,60 @@ class Peering:
         """Reads what is known of peers; returns what is wrong with it, in words."""
         return self._acquaintances.load()
 
-    async def start(
+    async def prepare(
         self,
-        listen: Multiaddr | None,
         is_serving: Callable[[], bool],
         get_standing: Callable[[], Standing],
         services: Sequence[Service] = (),
     ) -> None:
-        """Begins to serve, if there is an address to listen on.
+        """Gets ready to serve; `open` begins to.
 
         Args:
-            listen: the address; port 0 takes a free one.
             is_serving: asked now and then, for the health service.
             get_standing: what peers are told of the node.
             services: what is served beside `NodeService`.
+        """
+        await self._presenter.prepare()
+        self.servicer.start(get_standing)
+        self._is_serving = is_serving
+        self._interceptor = PeerInterceptor(
+            self._tokens, self._clock, self._metrics, self._log, hosting_for=self._hosting_for
+        )
+
+        def add(grpc_server: grpc.aio.Server) -> None:
+            node_pb2_grpc.add_NodeServiceServicer_to_server(self.servicer, grpc_server)
+
+        self._services = [Service(NODE_SERVICE, add), *services]
+
+    async def open(self, address: Multiaddr) -> Multiaddr:
+        """Serves an address; returns what others dial. Peers do not know of it before `announce`.
 
         Raises:
             UsageError: nothing listens on such an address.
             Conflict: the port is taken.
         """
-        if listen is None:
-            return
-        interceptor = PeerInterceptor(
-            self._tokens, self._clock, self._metrics, self._log, hosting_for=self._hosting_for
-        )
-        server = PeerServer(self._transport, interceptor, self._clock, is_serving)
-        place = server.bind(listen)
-        await self._presenter.prepare()
-        self._presenter.set_addresses((place,))
-        self.servicer.start(get_standing)
+        server = PeerServer(self._transport, self._interceptor, self._clock, self._is_serving)
+        place = server.bind(address)
+        await server.start(self._services)
+        self._servers[place] = server
+        return place
 
-        def add(grpc_server: grpc.aio.Server) -> None:
-            node_pb2_grpc.add_NodeServiceServicer_to_server(self.servicer, grpc_server)
+    async def close(self, place: Multiaddr) -> None:
+        """Serves an address no longer; what is connected there is cut."""
+        server = self._servers.pop(place, None)
+        if server is not None:
+            await server.stop()
 
-        await server.start([Service(NODE_SERVICE, add), *services])
-        self._server = server
-        self.address = Multiaddr(place.kind, place.host, place.port, self.keys.device.identity.public_key)
+    def announce(self, places: Sequence[Multiaddr]) -> None:
+        """Tells peers, now and from now on, where this node listens; the first one is best."""
+        self._presenter.set_addresses(places)
+        self.address = replace(places[0], device=self.keys.device.identity.public_key)
+        self.book.greet_anew()
 
     async def stop(self) -> None:
         """Stops serving."""
-        if self._server is not None:
-            await self._server.stop()
+        for place in list(self._servers):
+            await self.close(place)
 
     def make_owner_token(self) -> tuple[bytes, int]:
         """A token with which the owner of this node calls its peer server, and the seconds that it holds."""

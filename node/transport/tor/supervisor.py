@@ -12,7 +12,7 @@ import asyncio
 import base64
 import contextlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -78,7 +78,7 @@ class TorState:
         hint: what to do about it.
     """
 
-    phase: Phase = Phase.STOPPED
+    phase: Phase = Phase.STARTING
     percent: int = 0
     summary: str = ""
     version: str = ""
@@ -120,9 +120,8 @@ class TorSupervisor:
         clock: Clock,
         entropy: Entropy,
         log: Logger,
-        on_change: Callable[[], None],
     ) -> None:
-        """`directory` is Tor's, `control` its socket; both for a Tor of our own. `on_change`: of the state."""
+        """`directory` is Tor's, `control` its socket; both for a Tor of our own."""
         self.state = TorState()
         self._directory = directory
         self._socket = settings.control or control
@@ -130,7 +129,6 @@ class TorSupervisor:
         self._clock = clock
         self._entropy = entropy
         self._log = log
-        self._on_change = on_change
         self._services: dict[str, OnionService] = {}
         self._run_now: _Run | None = None
         self._changed = asyncio.Event()
@@ -307,7 +305,6 @@ class TorSupervisor:
     def _tell(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-        self._on_change()
 
 
 def _parse_version(text: str) -> tuple[int, ...]:

@@ -111,17 +111,30 @@ class TorSettings:
     pow_rate: int = 250
 
 
-def check_options(lines: Sequence[str]) -> None:
-    """Checks lines that an owner adds to the torrc.
+def check_lines(lines: Sequence[str]) -> None:
+    """Checks that lines cannot be taken for others in a torrc.
 
     Raises:
-        UsageError: one is no option, or sets what the node sets itself.
+        UsageError: they are too many, too long, or hold what a line cannot.
     """
     if len(lines) > MAX_LINES:
         raise UsageError(f"{len(lines)} lines of Tor options; {MAX_LINES} are the most")
     for line in lines:
+        # A backslash at the end would take the next line in.
+        if len(line) > MAX_LINE_CHARS or not (line.isascii() and line.isprintable()) or line.endswith("\\"):
+            raise UsageError(f'"{line[:80]}" cannot stand in a torrc')
+
+
+def check_options(lines: Sequence[str]) -> None:
+    """Checks options that an owner adds to the torrc.
+
+    Raises:
+        UsageError: one is no option, or none that may be set here.
+    """
+    check_lines(lines)
+    for line in lines:
         match = _LINE.fullmatch(line)
-        if match is None or len(line) > MAX_LINE_CHARS or not line.isprintable():
+        if match is None:
             raise UsageError(
                 f'"{line[:80]}" is no Tor option', hint='Write "NAME VALUE", as in a torrc, one a line.'
             )

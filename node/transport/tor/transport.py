@@ -15,17 +15,21 @@ import grpc
 from kernel.errors import Conflict, LocalError, UsageError
 from kernel.multiaddr import Multiaddr
 from kernel.onion import OnionKey
-from kernel.ports import Entropy
+from kernel.ports import Clock, Entropy
+from lucid.v1 import control_pb2
+from node.config import NodeConfig
+from node.logs import Logger
 from node.rpc.limits import MAX_CONCURRENT_CALLS
 from node.transport.options import CLIENT_OPTIONS, PROXY_VARIABLES, SERVER_OPTIONS
-from node.transport.tor.supervisor import OnionService, TorSupervisor
+from node.transport.tor.supervisor import OnionService, Phase, TorSupervisor
+from node.transport.tor.torrc import TorSettings
 
 CONNECT_TIMEOUT_S = 90.0
 """A descriptor to be fetched, two circuits to be built, and tried again: seconds, on a bad day a minute."""
 KEEPALIVE_MS = 10_000
 ISOLATION_BYTES = 16
-SOCKET_NAMES = ("peers0.sock", "peers1.sock", "peers2.sock")
-"""A service each: the one in use, one that is to replace it, one that was replaced."""
+SOCKET_NAME = "p-{}.sock"
+"""Where a service is served; filled with the first five characters of its address."""
 _SERVER = (
     *SERVER_OPTIONS,
     # A client pings to keep its circuit; that is no attack.
@@ -59,26 +63,25 @@ class TorTransport:
         self._directory = directory
         self._entropy = entropy
         self._sockets: dict[str, Path] = {}
+        for left in directory.glob(SOCKET_NAME.format("?" * 5)):  # by a process that was killed
+            left.unlink()
 
     def listen(
         self, address: Multiaddr, interceptors: Sequence[grpc.aio.ServerInterceptor]
     ) -> tuple[grpc.aio.Server, Multiaddr]:
         """See `node.ports.Transport`: a Unix socket, which `publish` ties to the onion address."""
         _check_onion(address)
-        taken = self._sockets.values()
-        free = [path for name in SOCKET_NAMES if (path := self._directory / name) not in taken]
-        if not free:
-            raise Conflict(f"{len(SOCKET_NAMES)} onion services are open; no node needs more")
+        path = self._directory / SOCKET_NAME.format(address.host[:5])
         server = grpc.aio.server(
             interceptors=list(interceptors), options=_SERVER, maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS
         )
         try:
-            server.add_insecure_port(f"unix:{free[0]}")
+            server.add_insecure_port(f"unix:{path}")
         except RuntimeError as error:
             raise Conflict(
-                f"the socket {free[0]} cannot be listened on", hint="Does another process use it?"
+                f"the socket {path} cannot be listened on", hint="Does another process use it?"
             ) from error
-        self._sockets[address.host] = free[0]
+        self._sockets[address.host] = path
         return server, address.place
 
     def dial(self, address: Multiaddr) -> grpc.aio.Channel:
@@ -93,6 +96,10 @@ class TorTransport:
             ("grpc.default_authority", f"{address.host}.onion"),
         )
         return grpc.aio.insecure_channel(f"ipv4:{host}:{port}", options=options)
+
+    async def run(self) -> None:
+        """Keeps Tor until it is cancelled."""
+        await self._tor.run()
 
     async def publish(self, key: OnionKey, port: int) -> None:
         """Publishes the service whose address is listened on."""
@@ -110,6 +117,44 @@ class TorTransport:
     async def wait_changed(self) -> None:
         """Returns when what is published, or the state of Tor, has changed."""
         await self._tor.wait_changed()
+
+    @property
+    def is_ready(self) -> bool:
+        """Is Tor ready?"""
+        return self._tor.state.phase is Phase.READY
+
+    def explain(self) -> str:
+        """Why Tor is not ready, in words; empty if it is."""
+        return self._tor.state.describe()
+
+    def describe(self) -> control_pb2.TorStatus:
+        """How Tor is doing."""
+        state = self._tor.state
+        return control_pb2.TorStatus(
+            phase=state.phase,
+            percent=state.percent,
+            summary=state.summary,
+            version=state.version,
+            trouble=state.trouble,
+            hint=state.hint,
+        )
+
+
+def make_tor_transport(config: NodeConfig, clock: Clock, entropy: Entropy, log: Logger) -> TorTransport:
+    """The transport of a node, as its owner set it."""
+    settings = TorSettings(
+        program=config.tor_program,
+        control=Path(config.tor_control) if config.tor_control else None,
+        bridges=config.tor_bridges,
+        plugins=config.tor_plugins,
+        options=config.tor_options,
+        max_streams=config.tor_max_streams,
+        pow=config.tor_pow == "on",
+        pow_rate=config.tor_pow_rate,
+    )
+    home = config.home
+    tor = TorSupervisor(home.tor, home.tor_socket, settings, clock, entropy, log)
+    return TorTransport(tor, home.root, entropy)
 
 
 def check_environment(environment: "os._Environ[str]") -> None:

@@ -62,6 +62,8 @@ class GetStatusResponse(_message.Message):
     HELD_BYTES_FIELD_NUMBER: _builtins.int
     REPLICAS_WANTED_FIELD_NUMBER: _builtins.int
     REPLICAS_HELD_FIELD_NUMBER: _builtins.int
+    TRANSPORT_FIELD_NUMBER: _builtins.int
+    TOR_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     peer_id: _builtins.str
     owner_id: _builtins.str
@@ -87,9 +89,15 @@ class GetStatusResponse(_message.Message):
     """Bytes of chunks held for others; part of blob_bytes."""
     replicas_wanted: _builtins.int
     replicas_held: _builtins.int
+    transport: _builtins.str
+    """"tor" or "loopback"."""
     @_builtins.property
     def problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Why it does not serve, or serves with trouble; one line each."""
+
+    @_builtins.property
+    def tor(self) -> Global___TorStatus:
+        """Unset if the node does not use Tor."""
 
     def __init__(
         self,
@@ -117,14 +125,145 @@ class GetStatusResponse(_message.Message):
         held_bytes: _builtins.int = ...,
         replicas_wanted: _builtins.int = ...,
         replicas_held: _builtins.int = ...,
+        transport: _builtins.str = ...,
+        tor: Global___TorStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tor", b"tor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob_bytes", b"blob_bytes", "disk_free_bytes", b"disk_free_bytes", "held_bytes", b"held_bytes", "index_bytes", b"index_bytes", "journal_bytes", b"journal_bytes", "listen", b"listen", "metrics_address", b"metrics_address", "network", b"network", "owner_id", b"owner_id", "peer_id", b"peer_id", "peers_connected", b"peers_connected", "peers_known", b"peers_known", "pid", b"pid", "problems", b"problems", "quota_bytes", b"quota_bytes", "replicas_held", b"replicas_held", "replicas_wanted", b"replicas_wanted", "serving", b"serving", "sessions_complete", b"sessions_complete", "sessions_interrupted", b"sessions_interrupted", "sessions_recording", b"sessions_recording", "started_ns", b"started_ns", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob_bytes", b"blob_bytes", "disk_free_bytes", b"disk_free_bytes", "held_bytes", b"held_bytes", "index_bytes", b"index_bytes", "journal_bytes", b"journal_bytes", "listen", b"listen", "metrics_address", b"metrics_address", "network", b"network", "owner_id", b"owner_id", "peer_id", b"peer_id", "peers_connected", b"peers_connected", "peers_known", b"peers_known", "pid", b"pid", "problems", b"problems", "quota_bytes", b"quota_bytes", "replicas_held", b"replicas_held", "replicas_wanted", b"replicas_wanted", "serving", b"serving", "sessions_complete", b"sessions_complete", "sessions_interrupted", b"sessions_interrupted", "sessions_recording", b"sessions_recording", "started_ns", b"started_ns", "tor", b"tor", "transport", b"transport", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
+
+@_typing.final
+class TorStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PHASE_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
+    HINT_FIELD_NUMBER: _builtins.int
+    ONIONS_FIELD_NUMBER: _builtins.int
+    REACHED_NS_FIELD_NUMBER: _builtins.int
+    REACH_US_FIELD_NUMBER: _builtins.int
+    REACH_TROUBLE_FIELD_NUMBER: _builtins.int
+    phase: _builtins.str
+    """"stopped", "starting", "bootstrapping" or "ready"."""
+    percent: _builtins.int
+    summary: _builtins.str
+    """What Tor does now, in its words."""
+    version: _builtins.str
+    trouble: _builtins.str
+    """Why nothing goes through Tor, and what to do; empty if it is ready."""
+    hint: _builtins.str
+    reached_ns: _builtins.int
+    """When the node last reached its own service through the network; 0: never."""
+    reach_us: _builtins.int
+    reach_trouble: _builtins.str
+    """Why the last try failed; empty if it did not."""
+    @_builtins.property
+    def onions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Onion]: ...
+    def __init__(
+        self,
+        *,
+        phase: _builtins.str = ...,
+        percent: _builtins.int = ...,
+        summary: _builtins.str = ...,
+        version: _builtins.str = ...,
+        trouble: _builtins.str = ...,
+        hint: _builtins.str = ...,
+        onions: _abc.Iterable[Global___Onion] | None = ...,
+        reached_ns: _builtins.int = ...,
+        reach_us: _builtins.int = ...,
+        reach_trouble: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hint", b"hint", "onions", b"onions", "percent", b"percent", "phase", b"phase", "reach_trouble", b"reach_trouble", "reach_us", b"reach_us", "reached_ns", b"reached_ns", "summary", b"summary", "trouble", b"trouble", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TorStatus: _TypeAlias = TorStatus  # noqa: Y015
+
+@_typing.final
+class Onion(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    PUBLISHED_FIELD_NUMBER: _builtins.int
+    SINCE_S_FIELD_NUMBER: _builtins.int
+    UNTIL_S_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """Multiaddr, without the node's ID."""
+    role: _builtins.str
+    """"next", "current" or "old"."""
+    published: _builtins.bool
+    """Can peers find it?"""
+    since_s: _builtins.int
+    until_s: _builtins.int
+    """0 if no end is set."""
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        role: _builtins.str = ...,
+        published: _builtins.bool = ...,
+        since_s: _builtins.int = ...,
+        until_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "published", b"published", "role", b"role", "since_s", b"since_s", "until_s", b"until_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Onion: _TypeAlias = Onion  # noqa: Y015
+
+@_typing.final
+class RotateOnionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRACE_S_FIELD_NUMBER: _builtins.int
+    grace_s: _builtins.int
+    """Seconds that the old service stays; unset: as configured."""
+    def __init__(
+        self,
+        *,
+        grace_s: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_grace_s", b"_grace_s", "grace_s", b"grace_s"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_grace_s", b"_grace_s", "grace_s", b"grace_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__grace_s: _TypeAlias = _typing.Literal["grace_s"]  # noqa: Y015
+    _WhichOneofArgType__grace_s: _TypeAlias = _typing.Literal["_grace_s", b"_grace_s"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__grace_s) -> _WhichOneofReturnType__grace_s | None: ...
+
+Global___RotateOnionRequest: _TypeAlias = RotateOnionRequest  # noqa: Y015
+
+@_typing.final
+class RotateOnionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ONIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def onions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Onion]: ...
+    def __init__(
+        self,
+        *,
+        onions: _abc.Iterable[Global___Onion] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["onions", b"onions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateOnionResponse: _TypeAlias = RotateOnionResponse  # noqa: Y015
 
 @_typing.final
 class SessionInfo(_message.Message):

@@ -109,6 +109,11 @@ class ControlStub:
                 request_serializer=lucid_dot_v1_dot_control__pb2.ProveSessionRequest.SerializeToString,
                 response_deserializer=lucid_dot_v1_dot_control__pb2.ProveSessionResponse.FromString,
                 _registered_method=True)
+        self.RotateOnion = channel.unary_unary(
+                '/lucid.v1.Control/RotateOnion',
+                request_serializer=lucid_dot_v1_dot_control__pb2.RotateOnionRequest.SerializeToString,
+                response_deserializer=lucid_dot_v1_dot_control__pb2.RotateOnionResponse.FromString,
+                _registered_method=True)
         self.RestoreSessions = channel.unary_stream(
                 '/lucid.v1.Control/RestoreSessions',
                 request_serializer=lucid_dot_v1_dot_control__pb2.RestoreSessionsRequest.SerializeToString,
@@ -212,6 +217,13 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RotateOnion(self, request, context):
+        """Replaces the onion service of the node; returns when peers can find the new one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RestoreSessions(self, request, context):
         """Brings back what heads tell of, from peers.
         """
@@ -296,6 +308,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.ProveSession,
                     request_deserializer=lucid_dot_v1_dot_control__pb2.ProveSessionRequest.FromString,
                     response_serializer=lucid_dot_v1_dot_control__pb2.ProveSessionResponse.SerializeToString,
+            ),
+            'RotateOnion': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateOnion,
+                    request_deserializer=lucid_dot_v1_dot_control__pb2.RotateOnionRequest.FromString,
+                    response_serializer=lucid_dot_v1_dot_control__pb2.RotateOnionResponse.SerializeToString,
             ),
             'RestoreSessions': grpc.unary_stream_rpc_method_handler(
                     servicer.RestoreSessions,
@@ -708,6 +725,33 @@ class Control:
             '/lucid.v1.Control/ProveSession',
             lucid_dot_v1_dot_control__pb2.ProveSessionRequest.SerializeToString,
             lucid_dot_v1_dot_control__pb2.ProveSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateOnion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lucid.v1.Control/RotateOnion',
+            lucid_dot_v1_dot_control__pb2.RotateOnionRequest.SerializeToString,
+            lucid_dot_v1_dot_control__pb2.RotateOnionResponse.FromString,
             options,
             channel_credentials,
             insecure,

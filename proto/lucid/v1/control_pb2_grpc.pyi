@@ -49,6 +49,8 @@ class ControlStub:
     """Asks the holders for random leaves."""
     ShareSession: _grpc.UnaryUnaryMultiCallable[_control_pb2.ShareSessionRequest, _control_pb2.ShareSessionResponse]
     ProveSession: _grpc.UnaryUnaryMultiCallable[_control_pb2.ProveSessionRequest, _control_pb2.ProveSessionResponse]
+    RotateOnion: _grpc.UnaryUnaryMultiCallable[_control_pb2.RotateOnionRequest, _control_pb2.RotateOnionResponse]
+    """Replaces the onion service of the node; returns when peers can find the new one."""
     RestoreSessions: _grpc.UnaryStreamMultiCallable[_control_pb2.RestoreSessionsRequest, _control_pb2.RestoreSessionsResponse]
     """Brings back what heads tell of, from peers."""
 
@@ -73,6 +75,8 @@ class ControlAsyncStub(ControlStub):
     """Asks the holders for random leaves."""
     ShareSession: _aio.UnaryUnaryMultiCallable[_control_pb2.ShareSessionRequest, _control_pb2.ShareSessionResponse]  # type: ignore[assignment]
     ProveSession: _aio.UnaryUnaryMultiCallable[_control_pb2.ProveSessionRequest, _control_pb2.ProveSessionResponse]  # type: ignore[assignment]
+    RotateOnion: _aio.UnaryUnaryMultiCallable[_control_pb2.RotateOnionRequest, _control_pb2.RotateOnionResponse]  # type: ignore[assignment]
+    """Replaces the onion service of the node; returns when peers can find the new one."""
     RestoreSessions: _aio.UnaryStreamMultiCallable[_control_pb2.RestoreSessionsRequest, _control_pb2.RestoreSessionsResponse]  # type: ignore[assignment]
     """Brings back what heads tell of, from peers."""
 
@@ -184,6 +188,14 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.ProveSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.ProveSessionResponse, _abc.Awaitable[_control_pb2.ProveSessionResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RotateOnion(
+        self,
+        request: _control_pb2.RotateOnionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.RotateOnionResponse, _abc.Awaitable[_control_pb2.RotateOnionResponse]]:
+        """Replaces the onion service of the node; returns when peers can find the new one."""
 
     @_abc_1.abstractmethod
     def RestoreSessions(

@@ -354,3 +354,53 @@ class PingResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PingResponse: _TypeAlias = PingResponse  # noqa: Y015
+
+@_typing.final
+class OnionState(_message.Message):
+    """What a node keeps about its onion services: the whole, newest last in the stream "onions" of the journal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ONIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def onions(self) -> _containers.RepeatedCompositeFieldContainer[Global___OnionEntry]: ...
+    def __init__(
+        self,
+        *,
+        onions: _abc.Iterable[Global___OnionEntry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["onions", b"onions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnionState: _TypeAlias = OnionState  # noqa: Y015
+
+@_typing.final
+class OnionEntry(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    SINCE_S_FIELD_NUMBER: _builtins.int
+    UNTIL_S_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Number of the key."""
+    since_s: _builtins.int
+    """Unix seconds when it became the current one; 0: it is to be the next."""
+    until_s: _builtins.int
+    """Unix seconds when it goes; 0: when another one has replaced it."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        since_s: _builtins.int = ...,
+        until_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "since_s", b"since_s", "until_s", b"until_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnionEntry: _TypeAlias = OnionEntry  # noqa: Y015
