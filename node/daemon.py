@@ -78,6 +78,8 @@ def harden_process() -> None:
     for name in list(os.environ):
         if name.lower() in PROXY_VARIABLES:
             del os.environ[name]
+    # What gRPC writes by itself is no line of our log, and tells addresses; errors come with each call.
+    os.environ["GRPC_VERBOSITY"] = "NONE"
     os.umask(UMASK)
 
 

@@ -57,6 +57,7 @@ class Link:
 
     Attributes:
         address: that was configured; a newer record of the peer behind it may lead elsewhere.
+        dialled: where it was dialled last.
         peer: the peer, while it is connected.
         device: who must answer there, or answered last; None if nobody did.
         version: of the protocol; 0 before anybody answered.
@@ -67,6 +68,7 @@ class Link:
     def __init__(self, ports: LinkPorts, address: Multiaddr) -> None:
         self.address = address
         self.peer: RpcPeer | None = None
+        self.dialled = address
         self.device = address.device
         self.version = 0
         self.trouble = "not tried yet"
@@ -116,7 +118,7 @@ class Link:
 
     async def _stay_connected(self) -> None:
         addresses = self._ports.find_addresses(self.address)
-        address = addresses[self._failures % len(addresses)]
+        self.dialled = address = addresses[self._failures % len(addresses)]
         channel = self._ports.transport.dial(address)
         watching: asyncio.Task[None] | None = None
         try:
@@ -131,6 +133,8 @@ class Link:
                     await self._wait(PING_EVERY_S)
                     if watching.done():
                         return
+                    self.latency_ns = await peer.ping()
+                    await self._ports.on_seen(identity.device)
                     is_old = peer.record_sequence > greeted.presentation.sequence
                     if is_old or self._must_greet or self._ports.clock.monotonic_ns() >= renew_ns:
                         greeted, renew_ns = await self._greet(channel, address)
@@ -138,8 +142,6 @@ class Link:
                             self.trouble = "it has changed its keys; it is greeted anew"
                             return
                         peer.set_token(greeted.token)
-                    self.latency_ns = await peer.ping()
-                    await self._ports.on_seen(identity.device)
         finally:
             if watching is not None:
                 await end_task(watching)

@@ -222,7 +222,7 @@ class PeerBook:
     def _on_changed(self, link: Link) -> None:
         peer_id = "" if link.device is None else encode_peer_id(link.device)
         event = "peer lost" if link.peer is None else "peer connected"
-        self._log.info(event, peer=peer_id, address=str(link.address.place), why=link.trouble)
+        self._log.info(event, peer=peer_id, address=str(link.dialled.place), why=link.trouble)
         self._changes += 1
         self._changed.set()
         self._changed = asyncio.Event()
@@ -238,7 +238,7 @@ def describe_link(link: Link) -> control_pb2.Peer:
     """An address, for people."""
     return control_pb2.Peer(
         peer_id="" if link.device is None else encode_peer_id(link.device),
-        address=str(link.address.place),
+        address=str(link.dialled.place),
         connected=link.peer is not None,
         latency_us=link.latency_ns // 1000,
         protocol=link.version,
