@@ -134,6 +134,19 @@ class Onions:
                     hint="It is tried on, and peers are told when it is. The old one stays until then.",
                 )
 
+    async def wait_ready(self, timeout_s: float) -> None:
+        """Returns when Tor is ready.
+
+        Raises:
+            Unavailable: it is not within `timeout_s` seconds.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not self._publisher.is_ready:
+                    await self._publisher.wait_changed()
+        if not self._publisher.is_ready:
+            raise Unavailable(self._publisher.explain(), hint="`lucid-node doctor` tells more.")
+
     def describe(self) -> control_pb2.TorStatus:
         """How the node stands in Tor."""
         status = self._publisher.describe()

@@ -80,7 +80,8 @@ class SimNode:
         self.peer_id = read_peer_id(self._layout, self.index)
         home = self._layout.home(self.index)
         words = [find_program(), "--home", str(home.root), "run"]
-        words += ["--passphrase-file", str(self._layout.passphrase), "--listen", self.address.multiaddr]
+        words += ["--passphrase-file", str(self._layout.passphrase)]
+        words += ["--transport", "loopback", "--listen", self.address.multiaddr]
         for peer in peers:
             words += ["--peer", peer]
         with self._layout.log(self.index).open("ab") as log:

@@ -15,6 +15,8 @@ from node.compose import Node
 from node.control.progress import wait_a_moment
 
 CONNECT_TIMEOUT_S = 15.0
+TOR_TIMEOUT_S = 120.0
+"""For Tor to be ready, and again for peers to be reached through it."""
 
 Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
 
@@ -54,8 +56,12 @@ class HeadMethods:
             restoring.cancel()
 
     async def _restore(self, progress: Restored) -> None:
+        onions, connect_s = self._node.onions, CONNECT_TIMEOUT_S
+        if onions is not None:
+            await onions.wait_ready(TOR_TIMEOUT_S)
+            connect_s = TOR_TIMEOUT_S
         with suppress(TimeoutError):
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            async with asyncio.timeout(connect_s):
                 await self._node.peering.book.try_all()
         await self._node.writing(self._node.heads.restore(progress))
         self._node.log.info("restored", sessions=progress.restored, problems=len(progress.problems))

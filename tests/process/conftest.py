@@ -21,7 +21,8 @@ PASSPHRASE = "a passphrase that must show nowhere"
 
 def clean_environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LUCID_")}
-    return kept | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'proto'}"}
+    paths = f"{ROOT}{os.pathsep}{ROOT / 'proto'}"
+    return kept | {"PYTHONPATH": paths, "LUCID_TRANSPORT": "loopback"}
 
 
 @dataclass
