@@ -106,10 +106,10 @@ class Attester:
             work, self._changed = self._changed, {}
             if reachable != before or now_ns - retried_ns >= self._preset.retry_every_s * 1e9:
                 work, self._lacking, retried_ns = self._lacking | work, {}, now_ns
-            if reachable:
-                await self._attest_all(list(work))
-            else:
+            if not reachable:
                 self._lacking |= work
+            elif work:
+                await self._attest_all(list(work))
             await self._clock.sleep(self._preset.attest_every_s)
 
     async def _attest_all(self, session_ids: list[bytes]) -> None:

@@ -65,11 +65,14 @@ class ServedChunks:
         Raises:
             InvalidRecord: too many IDs, or one that is none.
         """
-        if len(request.chunk_ids) > MAX_ASKED_CHUNKS:
-            raise InvalidRecord(Reason.TOO_LARGE, f"{len(request.chunk_ids)} chunk IDs at once")
-        if any(len(chunk_id) != CHUNK_ID_BYTES for chunk_id in request.chunk_ids):
-            raise InvalidRecord(Reason.MALFORMED, f"a chunk ID has {CHUNK_ID_BYTES} bytes")
-        sizes = [self._ports.blobs.size(chunk_id) or 0 for chunk_id in request.chunk_ids]
+        chunk_ids = request.chunk_ids
+        if len(chunk_ids) > MAX_ASKED_CHUNKS:
+            raise InvalidRecord(Reason.TOO_LARGE, f"{len(chunk_ids)} chunk IDs at once")
+        sizes = []
+        for chunk_id in chunk_ids:
+            if len(chunk_id) != CHUNK_ID_BYTES:
+                raise InvalidRecord(Reason.MALFORMED, f"a chunk ID has {CHUNK_ID_BYTES} bytes")
+            sizes.append(self._ports.blobs.size(chunk_id) or 0)
         return chunk_pb2.HasChunksResponse(sizes=sizes)
 
     async def audit_chunk(

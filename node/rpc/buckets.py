@@ -15,8 +15,10 @@ class Buckets:
 
     def take(self, key: Hashable, rate_per_s: float, burst: int, now_ns: int) -> bool:
         """Takes one token; False if there is none. `now_ns` is monotonic."""
-        tokens, then_ns = self._buckets.pop(key, (float(burst), now_ns))
-        tokens = min(float(burst), tokens + (now_ns - then_ns) * rate_per_s / 1e9)
+        tokens, then_ns = self._buckets.pop(key, (burst, now_ns))
+        tokens += (now_ns - then_ns) * rate_per_s / 1e9
+        if tokens > burst:
+            tokens = float(burst)
         taken = tokens >= 1.0
         self._buckets[key] = (tokens - 1.0 if taken else tokens, now_ns)
         if len(self._buckets) > self._max_buckets:

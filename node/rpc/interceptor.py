@@ -5,10 +5,9 @@ method a row in the table of limits? who calls? may he? how often, and how many 
 runs against its deadline, and an error becomes a status code with the whole error in the trailer.
 """
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Mapping
 from contextvars import ContextVar
+from types import TracebackType
 from typing import Any, TypeAlias
 
 import grpc
@@ -26,6 +25,7 @@ from kernel.errors import (
     Unavailable,
 )
 from kernel.ports import Clock
+from kernel.waiting import Deadline
 from node.control.failures import encode_trailer, get_status_code
 from node.logs import Logger
 from node.metrics import NodeMetrics
@@ -36,6 +36,10 @@ from node.rpc.tokens import METADATA_KEY, Caller, Tokens
 
 MaybeHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 Behavior = Callable[[Any, Any], Any]
+Bounds = tuple[tuple[Hashable, int], ...]
+"""By what a call is counted, and how many such there may be at once."""
+Entry = tuple[int, Bounds]
+"""When a call was let in, in monotonic nanoseconds, and its bounds."""
 
 _caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
 
@@ -110,7 +114,7 @@ class Gate:
         self._buckets = Buckets()
         self._running: dict[Hashable, int] = {}
 
-    def enter(self, name: str, limit: RpcLimit, context: Any) -> tuple[Hashable, ...]:
+    def enter(self, name: str, limit: RpcLimit, context: Any) -> Entry:
         """Lets a call of the method `name` in; returns what `leave` takes when it ends.
 
         Raises:
@@ -119,34 +123,41 @@ class Gate:
             Unavailable: it calls too often, or too much at once.
         """
         caller = self._find_caller(context)
-        if limit.who is not Who.ANYBODY and caller is None:
-            raise _refuse_stranger()
-        if limit.who is Who.OWNER and not (caller and caller.is_owner):
-            raise Locked("only the owner of this node may call this", hint="Use `lucid-node grpc-token`.")
-        if limit.is_hosting and caller is not None:
-            self._check_owner(caller.identity.owner)
-        bounds: dict[Hashable, int]
+        key: Hashable
+        bounds: Bounds
         if caller is None:
+            if limit.who is not Who.ANYBODY:
+                raise _refuse_stranger()
             key = context.peer()
-            bounds = {key: limits.MAX_STRANGER_CALLS, (None, name): limits.MAX_STRANGERS_PER_METHOD}
+            bounds = (key, limits.MAX_STRANGER_CALLS), ((None, name), limits.MAX_STRANGERS_PER_METHOD)
         else:
+            if limit.who is Who.OWNER and not caller.is_owner:
+                raise Locked("only the owner of this node may call this", hint="Use `lucid-node grpc-token`.")
+            if limit.is_hosting:
+                self._check_owner(caller.identity.owner)
             key = caller.identity.device
-            bounds = {key: limits.MAX_PEER_CALLS}
-        self._check_rate(name, limit, key, is_stranger=caller is None)
-        for counted, most in bounds.items():
-            if self._running.get(counted, 0) >= most:
+            bounds = ((key, limits.MAX_PEER_CALLS),)
+        now_ns = self._clock.monotonic_ns()
+        if not self._buckets.take((key, name), limit.rate_per_s, limit.burst, now_ns):
+            raise Unavailable("too many calls", hint="Call less often.")
+        if caller is None:
+            self._check_strangers()
+        running = self._running
+        for counted, most in bounds:
+            if running.get(counted, 0) >= most:
                 raise Unavailable(f"more than {most} calls at once", hint="Wait until some have ended.")
-        for counted in bounds:
-            self._running[counted] = self._running.get(counted, 0) + 1
+        for counted, _ in bounds:
+            running[counted] = running.get(counted, 0) + 1
         _caller.set(caller)  # every call runs in a task of its own
-        return tuple(bounds)
+        return now_ns, bounds
 
-    def leave(self, counted: tuple[Hashable, ...]) -> None:
+    def leave(self, entry: Entry) -> None:
         """Ends a call that was let in."""
-        for key in counted:
-            self._running[key] -= 1
-            if not self._running[key]:
-                del self._running[key]
+        _, bounds = entry
+        for counted, _ in bounds:
+            self._running[counted] -= 1
+            if not self._running[counted]:
+                del self._running[counted]
 
     def _find_caller(self, context: Any) -> Caller | None:
         for key, value in context.invocation_metadata() or ():
@@ -160,13 +171,6 @@ class Gate:
                 "this node keeps nothing for this owner",
                 hint="Ask another node, or its operator to name you in `hosting_for`.",
             )
-
-    def _check_rate(self, name: str, limit: RpcLimit, key: Hashable, *, is_stranger: bool) -> None:
-        now_ns = self._clock.monotonic_ns()
-        if not self._buckets.take((key, name), limit.rate_per_s, limit.burst, now_ns):
-            raise Unavailable("too many calls", hint="Call less often.")
-        if is_stranger:
-            self._check_strangers()
 
     def check_message(self) -> None:
         """Lets one more message of a stream in: those of strangers count like calls.
@@ -184,7 +188,15 @@ class Gate:
 
 
 class Guard:
-    """One method, behind the gate."""
+    """One method, behind the gate.
+
+    Attributes:
+        name: "service/method".
+        limit: its row.
+        gate: it is behind.
+        clock: monotonic time.
+        seconds: how long its calls take.
+    """
 
     def __init__(
         self,
@@ -196,13 +208,13 @@ class Guard:
         metrics: NodeMetrics,
         log: Logger,
     ) -> None:
-        self._name = name
-        self._limit = limit
+        self.name = name
+        self.limit = limit
         self._decode = handler.request_deserializer or bytes
-        self._gate = gate
-        self._clock = clock
+        self.gate = gate
+        self.clock = clock
         self._metrics = metrics
-        self._seconds = metrics.rpc_seconds.labels(name)
+        self.seconds = metrics.rpc_seconds.labels(name)
         self._log = log
 
     def make_handler(self, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
@@ -222,56 +234,51 @@ class Guard:
 
     def _guard_unary(self, behavior: Any, *, is_stream: bool) -> Behavior:
         async def call(raws: AsyncIterator[bytes], context: Any) -> Any:
-            async with self._serving(context):
-                request = self._take_all(raws) if is_stream else await self._take_one(raws)
-                return await behavior(request, context)
+            async with _Serving(self, context):
+                with Deadline(self.limit.deadline_s):
+                    request = self._take_all(raws) if is_stream else await self._take_one(raws)
+                    return await behavior(request, context)
 
         return call
 
     def _guard_stream(self, behavior: Any, *, is_stream: bool) -> Behavior:
         async def call(raws: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
-            async with self._serving(context):
-                request = self._take_all(raws) if is_stream else await self._take_one(raws)
-                responses = behavior(request, context)
-                if isinstance(responses, Awaitable):
-                    await responses  # it writes to the context by itself, as the health service does
-                    return
-                async for response in responses:
-                    yield response
+            async with _Serving(self, context):
+                with Deadline(self.limit.deadline_s):
+                    request = self._take_all(raws) if is_stream else await self._take_one(raws)
+                    responses = behavior(request, context)
+                    if isinstance(responses, Awaitable):
+                        await responses  # it writes to the context by itself, as the health service does
+                        return
+                    async for response in responses:
+                        yield response
 
         return call
 
-    @contextlib.asynccontextmanager
-    async def _serving(self, context: Any) -> AsyncIterator[None]:
-        error: LucidError
-        started_ns = self._clock.monotonic_ns()
-        try:
-            counted = self._gate.enter(self._name, self._limit, context)
-            try:
-                async with asyncio.timeout(self._limit.deadline_s):
-                    yield
-            finally:
-                self._gate.leave(counted)
-            self._seconds.observe((self._clock.monotonic_ns() - started_ns) / 1e9)
+    async def refuse(self, raised: BaseException, context: Any) -> None:
+        """Ends a call with the status of an error; returns if that goes on as it is."""
+        error = self._explain(raised)
+        if error is None:
             return
-        except LucidError as raised:
-            error = raised
-        except TimeoutError:
-            error = Unavailable(f"the call took longer than {self._limit.deadline_s:.0f} s and was ended")
-        except BaseException as bug:
-            if not isinstance(bug, Exception) or isinstance(bug, grpc.aio.BaseError):
-                raise
-            self._log.error("peer call failed", method=self._name, exc_info=bug)
-            error = LocalError("this node failed to answer the call")
-        if type(error) is StoreError:  # its text may tell of this machine
-            self._log.warning("peer call failed", method=self._name, why=str(error))
-            error = StoreError("the store of this node failed")
-        self._metrics.rpc_refused.labels(self._name, type(error).__name__).inc()
-        self._log.debug("peer call refused", method=self._name, why=str(error), caller=context.peer())
+        self._metrics.rpc_refused.labels(self.name, type(error).__name__).inc()
+        self._log.debug("peer call refused", method=self.name, why=str(error), caller=context.peer())
         await context.abort(get_status_code(error), str(error), encode_trailer(error))
 
+    def _explain(self, raised: BaseException) -> LucidError | None:
+        if type(raised) is StoreError:  # its text may tell of this machine
+            self._log.warning("peer call failed", method=self.name, why=str(raised))
+            return StoreError("the store of this node failed")
+        if isinstance(raised, LucidError):
+            return raised
+        if isinstance(raised, TimeoutError):
+            return Unavailable(f"the call took longer than {self.limit.deadline_s:.0f} s and was ended")
+        if not isinstance(raised, Exception) or isinstance(raised, grpc.aio.BaseError):
+            return None
+        self._log.error("peer call failed", method=self.name, exc_info=raised)
+        return LocalError("this node failed to answer the call")
+
     def _parse(self, raw: bytes) -> Any:
-        most = self._limit.max_request_bytes
+        most = self.limit.max_request_bytes
         if len(raw) > most:
             raise InvalidRecord(Reason.TOO_LARGE, f"a message of {len(raw)} bytes; {most} are the most")
         try:
@@ -285,15 +292,44 @@ class Guard:
         raise InvalidRecord(Reason.MALFORMED, "the call has no message")
 
     async def _take_all(self, raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-        idle_s = self._limit.idle_s
+        idle_s = self.limit.idle_s
         iterator = aiter(raws)
         while True:
             try:
-                async with asyncio.timeout(idle_s):
+                with Deadline(idle_s):
                     raw = await anext(iterator)
             except StopAsyncIteration:
                 return
             except TimeoutError:
                 raise Unavailable(f"no message came for {idle_s} s; the call was ended") from None
-            self._gate.check_message()
+            self.gate.check_message()
             yield self._parse(raw)
+
+
+class _Serving:
+    """One call: it is let in, it is counted until it ends, and its error becomes a status."""
+
+    __slots__ = ("_context", "_entry", "_guard")
+    _entry: Entry
+
+    def __init__(self, guard: Guard, context: Any) -> None:
+        self._guard = guard
+        self._context = context
+
+    async def __aenter__(self) -> None:
+        guard = self._guard
+        try:
+            self._entry = guard.gate.enter(guard.name, guard.limit, self._context)
+        except BaseException as error:
+            await guard.refuse(error, self._context)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        guard = self._guard
+        guard.gate.leave(self._entry)
+        if error is not None:
+            await guard.refuse(error, self._context)
+        else:
+            guard.seconds.observe((guard.clock.monotonic_ns() - self._entry[0]) / 1e9)

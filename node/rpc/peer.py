@@ -1,8 +1,7 @@
 """An authenticated peer, as the rooms below see it: plain calls that raise the errors of the house."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import grpc
@@ -11,6 +10,7 @@ from dht.ports import PeerIdentity
 from kernel.errors import Locked, LucidError, PeerFault, Unavailable
 from kernel.peer_id import encode_peer_id
 from kernel.ports import Clock
+from kernel.waiting import Deadline
 from lucid.v1 import (
     chunk_pb2,
     chunk_pb2_grpc,
@@ -54,7 +54,7 @@ class RpcPeer:
         self._witness = witness_pb2_grpc.WitnessServiceStub(channel)
         self._is_connected = True
         self.record_sequence = 0
-        self._calls: dict[int, Any] = {}
+        self._calls: dict[int, Any] = {}  # on their way: `disconnect` ends them
         self._share = share_pb2_grpc.ShareServiceStub(channel)
         self.set_token(token)
 
@@ -164,8 +164,11 @@ class RpcPeer:
         self._check_connected()
         try:
             call = method(request, timeout=METHODS[name].deadline_s, metadata=self._metadata)
-            with self._watched(call):
+            self._calls[id(call)] = call
+            try:
                 response = await call
+            finally:
+                del self._calls[id(call)]
         except grpc.aio.AioRpcError as error:
             raise self._decode(error, is_for_chunk=is_for_chunk) from error
         except asyncio.CancelledError:
@@ -176,14 +179,14 @@ class RpcPeer:
         self, call: Any, idle_s: float | None, *, is_for_chunk: bool = False
     ) -> AsyncIterator[Any]:
         """Messages of a stream; a silence of more than `idle_s` ends it."""
+        self._calls[id(call)] = call
         try:
-            with self._watched(call):
-                while True:
-                    async with asyncio.timeout(idle_s):
-                        message = await call.read()
-                    if message is grpc.aio.EOF:
-                        return
-                    yield check_decoded(message, self._name)
+            while True:
+                with Deadline(idle_s):
+                    message = await call.read()
+                if message is grpc.aio.EOF:
+                    return
+                yield check_decoded(message, self._name)
         except TimeoutError:
             raise Unavailable(f"{self._name} has sent nothing for {idle_s} s") from None
         except grpc.aio.AioRpcError as error:
@@ -194,16 +197,8 @@ class RpcPeer:
         except asyncio.CancelledError:
             raise self._explain_cancellation() from None
         finally:
-            call.cancel()
-
-    @contextmanager
-    def _watched(self, call: Any) -> Iterator[None]:
-        """While a call is on its way, `disconnect` ends it."""
-        self._calls[id(call)] = call
-        try:
-            yield
-        finally:
             del self._calls[id(call)]
+            call.cancel()
 
     def _explain_cancellation(self) -> BaseException:
         """GRPC cancels calls when their channel closes: that is no cancellation of whoever waits for one."""

@@ -86,8 +86,10 @@ class PeerBook:
 
     def find(self, device: bytes) -> Peer | None:
         """See `dht.ports.Peers`."""
-        links = chain(self._configured, self._called)
-        return next((link.peer for link in links if link.peer and link.device == device), None)
+        for link in chain(self._configured, self._called):
+            if link.device == device and link.peer is not None:
+                return link.peer
+        return None
 
     async def wait_changed(self) -> None:
         """See `dht.ports.Peers`. Callers are told apart by their tasks."""

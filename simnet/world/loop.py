@@ -33,7 +33,6 @@ MAX_STEPS_PER_INSTANT = 1_000_000
 COLLECT_EVERY_STEPS = 20_000
 END_S = 60.0
 COLLECT_ALL_EVERY_STEPS = 2_000_000
-_MIN_COMPACTED = 1024
 _MAX_SHOWN_TASKS = 64
 
 
@@ -43,6 +42,9 @@ class Deadlock(SimulationError):
 
 class Livelock(SimulationError):
     """Time does not pass any more."""
+
+
+_NOWHERE = Context()
 
 
 class Step(asyncio.TimerHandle):
@@ -58,14 +60,13 @@ class Step(asyncio.TimerHandle):
         self._context = context
         self._when = when
         self._cancelled = False
-        self._source_traceback = None
-        self._repr = None
 
     def cancel(self) -> None:
         """See `asyncio.Handle`."""
         self._cancelled = True
         self._callback = _do_nothing
         self._args = ()
+        self._context = _NOWHERE  # what was held is free now, not only when the time comes
 
     def __repr__(self) -> str:
         return f"<step {self._callback!r} at {self._when:.9f}>"
@@ -96,7 +97,8 @@ class VirtualLoop(SealedLoop):
         self._is_death = is_death
         self._now = 0.0
         self._ready: deque[Step] = deque()
-        self._timers: list[tuple[float, int, Step]] = []
+        self._timers: dict[float, list[Step]] = {}  # by their time, in the order in which they were set
+        self._times: list[float] = []  # a heap of the same times: most timers share theirs with others
         self._serial = 0
         self._is_running = False
         self._is_closed = False
@@ -197,16 +199,16 @@ class VirtualLoop(SealedLoop):
 
     def _pass_time(self) -> bool:
         """Makes the next timers ready; True if time passed by that."""
-        timers, ready, before = self._timers, self._ready, self._now
-        while timers and timers[0][2]._cancelled:
-            heapq.heappop(timers)
-        if not timers:
+        times, ready, before = self._times, self._ready, self._now
+        now = before
+        while times and (not ready or times[0] <= now):
+            when = heapq.heappop(times)
+            ready.extend([step for step in self._timers.pop(when) if not step._cancelled])
+            if ready:
+                now = max(now, when)
+        if not ready:
             raise Deadlock(f"nothing can run, and no timer is set\n{self.describe_tasks()}")
-        self._now = now = max(before, timers[0][0])
-        while timers and timers[0][0] <= now:
-            step = heapq.heappop(timers)[2]
-            if not step._cancelled:
-                ready.append(step)
+        self._now = now
         return now > before
 
     def _on_main_done(self, _: object) -> None:
@@ -234,7 +236,7 @@ class VirtualLoop(SealedLoop):
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """See `asyncio.AbstractEventLoop`."""
-        return self.call_at(self._now + delay, callback, *args, context=context)
+        return self._add_timer(self._now + delay, callback, args, context)
 
     def call_at(
         self,
@@ -244,9 +246,18 @@ class VirtualLoop(SealedLoop):
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """See `asyncio.AbstractEventLoop`."""
+        return self._add_timer(when, callback, args, context)
+
+    def _add_timer(
+        self, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+    ) -> asyncio.TimerHandle:
         step = Step(callback, args, copy_context() if context is None else context, when)
-        self._serial += 1
-        heapq.heappush(self._timers, (when, self._serial, step))
+        timers = self._timers.get(when)
+        if timers is None:
+            self._timers[when] = [step]
+            heapq.heappush(self._times, when)
+        else:
+            timers.append(step)
         return step
 
     def create_future(self) -> "asyncio.Future[Any]":
@@ -296,6 +307,7 @@ class VirtualLoop(SealedLoop):
         self._is_closed = True
         self._ready.clear()
         self._timers.clear()
+        self._times.clear()
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Takes what asyncio would log: it fails the run, unless it only says that a process is dead."""
@@ -344,9 +356,11 @@ class VirtualLoop(SealedLoop):
         orphans, self._orphans = self._orphans, None
         for _, generator in sorted(orphans, key=lambda entry: entry[0]):
             self._close_generator(generator)
-        if len(self._timers) > _MIN_COMPACTED:
-            self._timers[:] = [entry for entry in self._timers if not entry[2]._cancelled]
-            heapq.heapify(self._timers)
+        timers = self._timers.items()
+        left = ((when, [step for step in steps if not step._cancelled]) for when, steps in timers)
+        self._timers = {when: steps for when, steps in left if steps}
+        self._times = list(self._timers)
+        heapq.heapify(self._times)
 
     def list_tasks(self) -> list[SimTask]:
         """Tasks that are not done, in order of creation."""

@@ -127,9 +127,10 @@ class Machine:
         Raises:
             ProcessDied: none does, or it has not started yet.
         """
-        if self.process is None or not self.is_ready:
+        process = self.process
+        if process is None or not (process.life.is_alive and process.is_ready):
             raise ProcessDied(self.name)
-        return self.process.node
+        return process.node
 
     def configure(self, peers: "Sequence[Machine]", flags: Mapping[str, str]) -> None:
         """Sets what the next process starts with: whom it knows, and settings as on the command line."""

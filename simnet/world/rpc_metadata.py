@@ -4,6 +4,7 @@ Rules, as observed on `grpc.aio`: keys are lower case, digits and "._-"; values 
 bytes under a key that ends with "-bin"; what the transport says itself cannot be said by a caller.
 """
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ _VALUE = re.compile(rb"[\x20-\x7e]*")
 _RESERVED = frozenset({"user-agent", "te", "content-type"})
 _HEADER_OVERHEAD_BYTES = 32
 """What a header counts beside its text (RFC 7540, section 6.5.2)."""
+_REMEMBERED = 4096
+"""Nodes send the same few headers with all of their calls: the last ones are not looked at again."""
 
 
 class Metadatum(NamedTuple):
@@ -40,6 +43,7 @@ def encode_metadata(metadata: Iterable[tuple[str, Any]]) -> Headers:
     return tuple(_encode(key, value) for key, value in metadata if key not in _RESERVED)
 
 
+@functools.lru_cache(_REMEMBERED)
 def _encode(key: str, value: Any) -> Metadatum:
     if not _KEY.fullmatch(key):
         raise grpc.aio.InternalError(f"metadata key {key!r} is invalid")
@@ -77,6 +81,7 @@ def _is_pair(item: Any) -> bool:
     )
 
 
+@functools.lru_cache(_REMEMBERED)
 def measure_metadata(headers: Headers) -> int:
     """Bytes that they count for as headers."""
     return sum(len(key) + len(value) + _HEADER_OVERHEAD_BYTES for key, value in headers)
@@ -88,6 +93,8 @@ def init_metadata(
     """What a caller passes, unchecked, in the order in which gRPC sends it: values of one key together."""
     if not metadata:
         return ()
+    if isinstance(metadata, tuple) and len(metadata) == 1:
+        return metadata  # which is in order
     if isinstance(metadata, grpc.aio.Metadata):
         return tuple(metadata)
     if isinstance(metadata, Sequence):

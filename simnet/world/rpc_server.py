@@ -11,7 +11,7 @@ Rules, those of `grpc.aio`:
 import asyncio
 import contextvars
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -213,9 +213,8 @@ class Server(grpc.aio.Server):
             callback()
         rpc.release()
 
-    async def _find(self, rpc: Context) -> Handler:
-        details = _Details(rpc.method, rpc.metadata)
-        return await self._ask(0, details) if self._interceptors else self._look_up(details)
+    def _find(self, rpc: Context) -> Awaitable[Handler]:
+        return self._ask(0, _Details(rpc.method, rpc.metadata))
 
     async def _ask(self, index: int, details: Any) -> Handler:
         """Asks the interceptors from `index` on, then the handlers."""

@@ -38,7 +38,11 @@ class SimTask(asyncio.Task[Any]):
     ) -> None:
         self.serial = serial
         self.place = context.get(PLACE)
-        super().__init__(coroutine, loop=loop, name=f"task-{serial}", context=context)
+        super().__init__(coroutine, loop=loop, name="", context=context)
+
+    def get_name(self) -> str:
+        """Its serial number, unless somebody named it."""
+        return super().get_name() or f"task-{self.serial}"
 
     def __hash__(self) -> int:
         return self.serial

@@ -130,7 +130,6 @@ class Trace:
         if len(detail) > MAX_DETAIL or not (detail.isascii() and detail.isprintable()):
             detail = make_printable(detail)
         line = f"{at_ns}\t{place}\t{kind}\t{detail}\n"
-        self._kept.append(line)
         self._batch.append(line)
         if len(self._batch) >= _BATCH:
             self._flush()
@@ -153,7 +152,7 @@ class Trace:
     @property
     def last_lines(self) -> list[str]:
         """The last 1000 events as they stand in the file, without line ends: for reports of failures."""
-        return [line[:-1] for line in self._kept]
+        return [line[:-1] for line in deque((*self._kept, *self._batch), maxlen=KEPT_LINES)]
 
     def close(self) -> None:
         """Writes what is left and the last line, if there is a file; again does nothing.
@@ -181,6 +180,7 @@ class Trace:
         """Many lines at once: a call of the hasher for each would cost more than all the rest."""
         if self._batch:
             text = "".join(self._batch)
+            self._kept.extend(self._batch)
             self._batch.clear()
             self._put(text)
 

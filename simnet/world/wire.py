@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 PUT_CHUNK = "/lucid.v1.ChunkService/PutChunk"
 PUT_HEAD = "/lucid.v1.ChunkService/PutHead"
 WINDOW_S = 10.0
+MOST_CALLS = {f"/{name}": round(WINDOW_S * limit.rate_per_s + limit.burst) for name, limit in METHODS.items()}
+"""Calls of one method that a node lets another one make in such a time."""
 UNBOUNDED = frozenset({"/grpc.health.v1.Health/Watch"})
 """Calls that last until somebody ends them."""
 
@@ -39,7 +41,8 @@ class WireWatch:
         self._world = world
         self._leases: dict[str, dict[bytes, chunk_pb2.Holding]] = {}
         self._rows: dict[tuple[str, bytes], bytes] = {}
-        self._calls: dict[tuple[str, str], tuple[int, int]] = {}
+        self._window = 0.0
+        self._calls: dict[tuple[str, str], int] = {}
         world.network.on_call = self.on_call
         world.network.on_response = self.on_response
 
@@ -49,19 +52,18 @@ class WireWatch:
             return
         if timeout_s is None and method not in UNBOUNDED:
             self._world.on_event(place, "fail", f"{method} is called without a deadline")
-        limit = METHODS.get(method.removeprefix("/"))
-        if limit is not None:
-            most = round(WINDOW_S * limit.rate_per_s + limit.burst) * len(self._world.machines)
+        if method in MOST_CALLS:
+            most = MOST_CALLS[method] * len(self._world.machines)
             if self._count(place, method) == most + 1:
                 what = f"{method} is called more than {most} times in {WINDOW_S:g} s"
                 self._world.on_event(place, "fail", what)
 
     def _count(self, place: str, method: str) -> int:
         """How often a method has been called from a place in this stretch of time."""
-        window = int(self._world.now_s / WINDOW_S)
-        before, count = self._calls.get((place, method), (window, 0))
-        count = count + 1 if before == window else 1
-        self._calls[place, method] = window, count
+        window = self._world.now_s // WINDOW_S
+        if window != self._window:
+            self._window, self._calls = window, {}
+        self._calls[place, method] = count = self._calls.get((place, method), 0) + 1
         return count
 
     def on_response(self, place: str, method: str, data: bytes) -> None:
@@ -74,8 +76,8 @@ class WireWatch:
             self._check_chunk(machine, chunk_pb2.PutChunkResponse.FromString(data))
 
     def _find_honest(self, place: str) -> Machine | None:
-        found = (machine for machine in self._world.machines if machine.name == place)
-        return next((machine for machine in found if not machine.is_adversary), None)
+        machine = self._world.find_machine(place)
+        return None if machine is None or machine.is_adversary else machine
 
     def _check_chunk(self, holder: Machine, response: chunk_pb2.PutChunkResponse) -> None:
         if not response.HasField("receipt"):

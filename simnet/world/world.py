@@ -53,6 +53,7 @@ class World:
         self.plan = plan
         self.rng = random.Random(f"{seed}/story")  # noqa: S311 - a run must repeat
         self.machines: list[Machine] = []
+        self._by_name: dict[str, Machine] = {}
         self.failures: list[str] = []
         self._trace = trace
         self._faults: dict[asyncio.Task[None], None] = {}
@@ -106,7 +107,12 @@ class World:
         address = f"/ip4/127.0.0.1/tcp/{FIRST_PORT + number}"
         machine = Machine(name, keys, self.seed, address, self.network, self.on_event)
         self.machines.append(machine)
+        self._by_name[name] = machine
         return machine
+
+    def find_machine(self, name: str) -> Machine | None:
+        """The machine of that name; None for the world itself, and for hosts that are no machines."""
+        return self._by_name.get(name)
 
     async def start_nodes(self, count: int, *, known: int | None = None, **flags: str) -> list[Machine]:
         """Machines with their nodes started and connected.
