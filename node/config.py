@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from kernel.domains import NETWORKS
 from kernel.errors import InvalidRecord, UsageError
 from node.home import MAX_SOCKET_PATH_BYTES, Home
-from node.units import parse_duration, parse_size
+from node.units import format_duration, parse_duration, parse_size
 
 if TYPE_CHECKING:
     from kernel.multiaddr import Multiaddr
@@ -337,6 +337,8 @@ def get_flag(name: str) -> str:
 def get_default(name: str) -> str:
     """The default of a setting as it would be written; empty if it sets nothing."""
     default = SETTINGS[name].default
+    if default and SETTINGS[name].metadata["parse"] is parse_duration:
+        return format_duration(default)
     return "\n".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 

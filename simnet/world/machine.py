@@ -255,7 +255,7 @@ class Machine:
             self._on_event(self.name, "log", f"{level} {text}")
 
     def _make_setup(self) -> Setup:
-        flags = {"listen": str(self.address), **self._flags}
+        flags = {"transport": "loopback", "listen": str(self.address), **self._flags}
         config = load_config(Home(Path("/simulated") / self.name), {}, flags)
         twist = get_adversary(self.adversary) if self.adversary else None
         return Setup(self._seed, self._keys, self._peer_keys, config, self.disk, self.skew, twist)

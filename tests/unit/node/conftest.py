@@ -110,7 +110,7 @@ async def make_bench(home: Home) -> AsyncIterator[MakeBench]:
     async with contextlib.AsyncExitStack() as stack:
 
         async def make(peers: Peers | None = None, **flags: str) -> Bench:
-            config = load_config(home, {}, flags)
+            config = load_config(home, {}, {"transport": "loopback"} | flags)
             rng = SeededRng()
             faults = Faults(rng)
             memory = MemoryFiles(rng, faults)

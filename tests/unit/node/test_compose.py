@@ -31,7 +31,10 @@ def test_composing_touches_nothing(home: Home, make_peering: Any) -> None:
     public = compute_x25519_public(b"p" * 32)
     keys = RecorderKeys(NETWORKS["dev"], SigningKey.from_seed(b"d" * 32), b"o" * 32, public, {})
     before = threading.active_count()
-    config, log = load_config(home, {}, {"peers": "/ip4/127.0.0.1/tcp/4001"}), make_logger("info", "json")
+    config, log = (
+        load_config(home, {}, {"transport": "loopback", "peers": "/ip4/127.0.0.1/tcp/4001"}),
+        make_logger("info", "json"),
+    )
     nodes = []
     for _ in range(2):
         metrics = NodeMetrics()

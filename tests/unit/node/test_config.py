@@ -1,7 +1,7 @@
 import pytest
 
 from kernel.errors import UsageError
-from node.config import SETTINGS, get_default, load_config
+from node.config import DEFAULT_PORT, SETTINGS, get_default, get_onion_port, load_config
 from node.home import Home
 
 PEER_ID = "12D3KooWGvkQVRi3BQxSocaVi1u5T3hggVn3zJGexxZ6gTPQcJLX"
@@ -92,7 +92,7 @@ def test_every_setting_has_a_meaning_and_a_sound_default(home: Home) -> None:
 
 def test_peers_come_from_file_environment_and_flags(home: Home) -> None:
     first, second = "/ip4/127.0.0.1/tcp/4001", "/ip6/::1/tcp/4002"
-    home.config.write_text(f'peers = ["{first}", "{second}"]\nlisten = "{first}"\n')
+    home.config.write_text(f'transport = "loopback"\npeers = ["{first}", "{second}"]\nlisten = "{first}"\n')
     config = load_config(home, {}, {})
     assert [str(address) for address in config.peers] == [first, second]
     assert str(config.listen) == first
@@ -106,8 +106,11 @@ def test_peers_come_from_file_environment_and_flags(home: Home) -> None:
     ("flags", "message"),
     [
         ({"listen": "/ip4/10.0.0.1/tcp/1"}, "--listen.*no loopback address"),
-        ({"listen": f"/onion3/{ONION}:1"}, "no loopback address to listen on"),
-        ({"listen": f"/ip4/127.0.0.1/tcp/1/p2p/{PEER_ID}"}, "no loopback address to listen on"),
+        ({"listen": f"/onion3/{ONION}:1"}, "no place to listen on"),
+        ({"listen": f"/ip4/127.0.0.1/tcp/1/p2p/{PEER_ID}"}, "no place to listen on"),
+        ({"listen": "onion:0"}, "from 1 to 65535"),
+        ({"listen": "onion:65536"}, "from 1 to 65535"),
+        ({"listen": "onion:"}, "no place to listen on"),
         ({"peers": "127.0.0.1:4001"}, "--peer.*no address of a node"),
         ({"peers": "/ip4/127.0.0.1/tcp/0"}, "each with a port"),
         ({"peers": " ".join(f"/ip4/127.0.0.1/tcp/{port}" for port in range(1, 66))}, "65 peers"),
@@ -116,6 +119,47 @@ def test_peers_come_from_file_environment_and_flags(home: Home) -> None:
 def test_addresses_that_no_node_may_have_are_refused(home: Home, flags: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         load_config(home, {}, flags)
+
+
+LOOPBACK = "/ip4/127.0.0.1/tcp/1"
+CLEARNET = "/ip4/192.0.2.1/tcp/1"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"peers": LOOPBACK}, "not reached over the transport tor"),
+        ({"listen": LOOPBACK}, "does not go with the transport tor"),
+        ({"peers": CLEARNET}, "no loopback address: nodes are reached over onion services alone"),
+        ({"transport": "loopback", "peers": CLEARNET}, "no loopback address"),
+        ({"transport": "loopback", "peers": f"/onion3/{ONION}:1"}, "not reached over the transport loopback"),
+        ({"transport": "loopback", "listen": "onion"}, "does not go with the transport loopback"),
+        ({"transport": "clearnet"}, "not one of tor, loopback"),
+        ({"peers": "/onion3/expyuzz4wqqyqhjn:80"}, "no address of a node"),
+        ({"peers": f"/onion3/{ONION[:-1]}e:1"}, "version"),
+        ({"peers": f"/onion3/{'b' if ONION[0] != 'b' else 'c'}{ONION[1:]}:1"}, "checksum"),
+    ],
+)
+def test_nothing_but_the_chosen_transport_is_taken(home: Home, flags: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_config(home, {}, flags)
+
+
+def test_tor_is_the_default_and_its_service_has_a_port(home: Home) -> None:
+    config = load_config(home, {}, {"peers": f"/onion3/{ONION}:1"})
+    assert (config.transport, get_onion_port(config)) == ("tor", 0)
+    assert get_onion_port(load_config(home, {}, {"listen": "onion"})) == DEFAULT_PORT
+    assert get_onion_port(load_config(home, {}, {"listen": "onion:80"})) == 80
+
+
+def test_lines_for_tor_come_from_arrays_lines_and_repeated_flags(home: Home) -> None:
+    home.config.write_text(
+        'tor_options = ["NumCPUs 1", "EntryNodes a, b"]\ntor_bridges = ["192.0.2.3:1 AB"]\n'
+    )
+    config = load_config(home, {}, {})
+    assert config.tor_options == ("NumCPUs 1", "EntryNodes a, b")
+    assert config.tor_bridges == ("192.0.2.3:1 AB",)
+    assert load_config(home, {"LUCID_TOR_OPTIONS": "NumCPUs 2\n\n"}, {}).tor_options == ("NumCPUs 2",)
 
 
 def test_owners_to_keep_things_for_are_named_by_their_ids(home: Home) -> None:
