@@ -13,13 +13,14 @@ from dht.preset import DAY_S, SpreadPreset
 from kernel.errors import Conflict, LucidError
 from kernel.peer_id import encode_peer_id
 from lucid.v1 import control_pb2, session_pb2
-from node.config import NodeConfig, get_onion_port
+from node.config import NodeConfig
 from node.health import LEAST_FREE_BYTES, Health
 from node.hosting import Hosting
 from node.logs import Logger
 from node.metrics import NodeMetrics
 from node.owner_heads import OwnerHeads
 from node.ports import NodePorts, OnionPublisher, Usage
+from node.setting_values import get_onion_port
 from node.spreading import Spreading
 from node.witnessing import Witnessing
 from session.access import RecorderKeys
@@ -118,7 +119,7 @@ class Node:
             self.ports.clock,
             self.log,
             self.health,
-            port=get_onion_port(self.config),
+            port=get_onion_port(self.config.listen),
             rotate_every_s=self.config.onion_rotate_every,
             grace_s=self.config.onion_grace,
         )

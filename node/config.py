@@ -7,144 +7,38 @@ that client may be another user.
 """
 
 import difflib
-import ipaddress
-import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kernel.domains import NETWORKS
-from kernel.errors import InvalidRecord, UsageError
-from node.home import MAX_SOCKET_PATH_BYTES, Home
+from kernel.errors import UsageError
+from node.home import Home
+from node.setting_values import (
+    get_onion_port,
+    parse_choice,
+    parse_count,
+    parse_lines,
+    parse_listen,
+    parse_loopback,
+    parse_network,
+    parse_owners,
+    parse_peers,
+    parse_socket_path,
+    parse_tor_options,
+)
 from node.units import format_duration, parse_duration, parse_size
 
 if TYPE_CHECKING:
     from kernel.multiaddr import Multiaddr
 
 MAX_FILE_BYTES = 64 << 10
-MAX_PEERS = 64
-MAX_OWNERS = 256
 DAY_S = 86400
-DEFAULT_PORT = 4001
-"""Of a node's onion service."""
-NOBODY = bytes(32)
-"""Stands for no owner: it is no key of Ed25519."""
-_OWNER_ID = re.compile("[0-9a-f]{64}")
-_ONION = re.compile("onion(?::([0-9]{1,5}))?")
 _PREFIX = "LUCID_"
 _CLIENT_PREFIX = "LUCID_CLIENT_"
 # Read by other parts of the software, or set by it for child processes.
 _OTHER_VARIABLES = frozenset({"LUCID_HOME", "LUCID_SESSION_ID", "LUCID_ANCHOR_CONTRACT_ADDRESS"})
-
-
-def _parse_network(text: str) -> str:
-    if text not in NETWORKS:
-        raise UsageError(
-            f'there is no network "{text}"', hint=f"Known networks: {', '.join(sorted(NETWORKS))}."
-        )
-    return text
-
-
-def _parse_choice(*choices: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise UsageError(f'"{text}" is not one of {", ".join(choices)}')
-        return text
-
-    return parse
-
-
-def _parse_count(least: int, greatest: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isascii() or not text.isdecimal() or not least <= int(text[:9]) <= greatest:
-            raise UsageError(f'"{text}" is no whole number from {least} to {greatest}')
-        return int(text)
-
-    return parse
-
-
-def _parse_loopback(text: str) -> str:
-    host, _, port = text.rpartition(":")
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-    except ValueError as error:
-        raise UsageError(
-            f'"{text}" is no address', hint='Write an IP address and a port: "127.0.0.1:9464".'
-        ) from error
-    if not address.is_loopback:
-        raise UsageError(
-            f"{address} is no loopback address", hint="Metrics are served on this machine alone: 127.0.0.1."
-        )
-    _parse_count(0, 65535)(port)
-    return text
-
-
-def _parse_address(text: str) -> "Multiaddr":
-    try:
-        # It loads libsodium, which the command line does without.
-        from kernel.multiaddr import parse_multiaddr
-
-        return parse_multiaddr(text)
-    except InvalidRecord as error:
-        raise UsageError(str(error), hint=error.hint) from error
-
-
-def _parse_listen(text: str) -> str:
-    if not text:
-        return text
-    match = _ONION.fullmatch(text)
-    if match is not None:
-        _parse_count(1, 65535)(match[1] or str(DEFAULT_PORT))
-        return text
-    if not text.startswith("/") or not (address := _parse_address(text)).is_loopback or address.device:
-        raise UsageError(
-            f'"{text}" is no place to listen on',
-            hint="Write `onion` or `onion:PORT`; for tests on one machine, /ip4/127.0.0.1/tcp/PORT.",
-        )
-    return text
-
-
-def _parse_peers(text: str) -> tuple["Multiaddr", ...]:
-    addresses = tuple(dict.fromkeys(_parse_address(word) for word in text.replace(",", " ").split()))
-    if len(addresses) > MAX_PEERS or any(address.port == 0 for address in addresses):
-        raise UsageError(f"{len(addresses)} peers, of which {MAX_PEERS} are the most, each with a port")
-    return addresses
-
-
-def _parse_lines(text: str) -> tuple[str, ...]:
-    from node.transport.tor.torrc import check_lines
-
-    lines = tuple(line.strip() for line in text.splitlines() if line.strip())
-    check_lines(lines)
-    return lines
-
-
-def _parse_tor_options(text: str) -> tuple[str, ...]:
-    from node.transport.tor.torrc import check_options
-
-    lines = _parse_lines(text)
-    check_options(lines)
-    return lines
-
-
-def _parse_owners(text: str) -> tuple[bytes, ...]:
-    words = text.replace(",", " ").split()
-    if words == ["none"]:
-        return (NOBODY,)
-    if len(words) > MAX_OWNERS or not all(_OWNER_ID.fullmatch(word) for word in words):
-        raise UsageError(
-            f"{len(words)} owner IDs, of which {MAX_OWNERS} are the most, each of 64 hex digits",
-            hint="`lucid-node id` of a node tells the ID of its owner.",
-        )
-    return tuple(map(bytes.fromhex, words))
-
-
-def _parse_socket_path(text: str) -> str:
-    if text and (not text.startswith("/") or "\0" in text or len(text.encode()) > MAX_SOCKET_PATH_BYTES):
-        raise UsageError(f'"{text}" is no absolute path of at most {MAX_SOCKET_PATH_BYTES} bytes')
-    return text
 
 
 def _setting(default: Any, parse: Callable[[str], Any], meaning: str, flag: str = "") -> Any:
@@ -161,7 +55,7 @@ class NodeConfig:
     """
 
     home: Home
-    network: str = _setting("dev", _parse_network, "network that the node belongs to")
+    network: str = _setting("dev", parse_network, "network that the node belongs to")
     quota: int = _setting(
         0, parse_size, "most bytes that recordings may take on disk, such as `20G`; 0 sets no limit"
     )
@@ -173,7 +67,7 @@ class NodeConfig:
     )
     hosting_for: tuple[bytes, ...] = _setting(
         (),
-        _parse_owners,
+        parse_owners,
         "IDs of the owners for whom to keep anything, 64 hex digits each, an array in the file, with spaces"
         " between them elsewhere, or `none`; the node's own owner is always one; empty: whoever comes",
     )
@@ -190,19 +84,19 @@ class NodeConfig:
     )
     transport: str = _setting(
         "tor",
-        _parse_choice("tor", "loopback"),
+        parse_choice("tor", "loopback"),
         "how nodes reach each other: `tor`, or, for tests on one machine, `loopback`",
     )
     listen: str = _setting(
         "",
-        _parse_listen,
-        "where other nodes reach this one: `onion`, or `onion:PORT`, for an onion service of its own (its address:"
-        " `status`); over loopback, such as `/ip4/127.0.0.1/tcp/4001`, where port 0 takes a free one; empty:"
-        " nowhere",
+        parse_listen,
+        "where other nodes reach this one: `onion`, or `onion:PORT`, for an onion service of its own (its"
+        " address: `status`); over loopback, such as `/ip4/127.0.0.1/tcp/4001`, where port 0 takes a free"
+        " one; empty: nowhere",
     )
     peers: tuple["Multiaddr", ...] = _setting(
         (),
-        _parse_peers,
+        parse_peers,
         "multiaddrs of other nodes, each with `/p2p/PEER-ID` behind it or without; an array in the file, with"
         " spaces between them in the environment",
         flag="peer",
@@ -215,36 +109,36 @@ class NodeConfig:
     )
     tor_program: str = _setting("tor", str, "program that is started as the node's own Tor")
     tor_control: str = _setting(
-        "", _parse_socket_path, "control socket of a Tor that runs already, to use that one instead"
+        "", parse_socket_path, "control socket of a Tor that runs already, to use that one instead"
     )
     tor_bridges: tuple[str, ...] = _setting(
         (),
-        _parse_lines,
+        parse_lines,
         "bridges through which Tor enters its network: an array, or one a line",
         flag="tor-bridge",
     )
     tor_plugins: tuple[str, ...] = _setting(
         (),
-        _parse_lines,
+        parse_lines,
         "lines of `ClientTransportPlugin` that these bridges need: an array, or one a line",
         flag="tor-plugin",
     )
     tor_options: tuple[str, ...] = _setting(
         (),
-        _parse_tor_options,
+        parse_tor_options,
         "more options of the node's own Tor, as in a torrc: an array, or one a line",
         flag="tor-option",
     )
     tor_max_streams: int = _setting(
-        16, _parse_count(1, 65535), "connections that one circuit may open to the onion service"
+        16, parse_count(1, 65535), "connections that one circuit may open to the onion service"
     )
     tor_pow: str = _setting(
         "on",
-        _parse_choice("on", "off"),
+        parse_choice("on", "off"),
         "demand proof of work from those who come to the onion service while too many do",
     )
     tor_pow_rate: int = _setting(
-        250, _parse_count(1, 1_000_000), "of these, how many are let through in a second"
+        250, parse_count(1, 1_000_000), "of these, how many are let through in a second"
     )
     repair_after: int = _setting(
         0,
@@ -253,34 +147,32 @@ class NodeConfig:
     )
     metrics_listen: str = _setting(
         "127.0.0.1:0",
-        _parse_loopback,
+        parse_loopback,
         "loopback address that serves metrics; port 0 takes a free one (see `status`)",
     )
     record_socket: str = _setting(
         "",
-        _parse_socket_path,
+        parse_socket_path,
         "path of a socket over which other users may record, and only record; empty: none",
     )
     record_group: str = _setting(
         "", str, "group that may use `record_socket`; empty: the group of the daemon"
     )
     log_level: str = _setting(
-        "info", _parse_choice("debug", "info", "warning", "error"), "least level that is logged"
+        "info", parse_choice("debug", "info", "warning", "error"), "least level that is logged"
     )
     log_format: str = _setting(
         "auto",
-        _parse_choice("auto", "json", "text"),
+        parse_choice("auto", "json", "text"),
         "`json` lines, `text` for people, or `auto`: text on a terminal",
     )
-    workers: int = _setting(0, _parse_count(0, 256), "threads that compress and encrypt; 0: one per core")
-    max_recordings: int = _setting(
-        64, _parse_count(1, 4096), "sessions that may be recorded at the same time"
-    )
+    workers: int = _setting(0, parse_count(0, 256), "threads that compress and encrypt; 0: one per core")
+    max_recordings: int = _setting(64, parse_count(1, 4096), "sessions that may be recorded at the same time")
     max_connections: int = _setting(
-        128, _parse_count(2, 8192), "connections to each data socket at the same time"
+        128, parse_count(2, 8192), "connections to each data socket at the same time"
     )
     max_connections_per_user: int = _setting(
-        32, _parse_count(1, 8192), "of these, on `record_socket`, for each user"
+        32, parse_count(1, 8192), "of these, on `record_socket`, for each user"
     )
 
 
@@ -309,17 +201,11 @@ def load_config(home: Home, environment: Mapping[str, str], flags: Mapping[str, 
     return config
 
 
-def get_onion_port(config: NodeConfig) -> int:
-    """The port of the node's onion service; 0 if it has none."""
-    match = _ONION.fullmatch(config.listen)
-    return 0 if match is None else int(match[1] or DEFAULT_PORT)
-
-
 def _check_transport(config: NodeConfig) -> None:
     """Checks that every address is one that the transport reaches: nothing is ever tried another way."""
     is_tor = config.transport == "tor"
     wrong = [address for address in config.peers if address.is_loopback == is_tor]
-    if config.listen and bool(get_onion_port(config)) != is_tor:
+    if config.listen and bool(get_onion_port(config.listen)) != is_tor:
         raise UsageError(
             f'listen: "{config.listen}" does not go with the transport {config.transport}',
             hint="Write `onion`. For tests on one machine: --transport loopback." if is_tor else "",
@@ -337,7 +223,7 @@ def get_flag(name: str) -> str:
 def get_default(name: str) -> str:
     """The default of a setting as it would be written; empty if it sets nothing."""
     default = SETTINGS[name].default
-    if default and SETTINGS[name].metadata["parse"] is parse_duration:
+    if isinstance(default, int) and default and SETTINGS[name].metadata["parse"] is parse_duration:
         return format_duration(default)
     return "\n".join(map(str, default)) if isinstance(default, tuple) else str(default)
 

@@ -1,9 +1,9 @@
 """What is wrong with the node, truthfully.
 
-The node *serves* if it can record, and reach others if it is to. It does not while the disk or its quota is full,
-while writing fails, while its Tor is not ready, and once it is shutting down. Whether it records is asked of the
-disk alone: a node without Tor goes on recording, and what is for others waits. Damage that was found, and
-sessions that could not be recovered, are problems with which it serves.
+The node *serves* if it can record, and reach others if it is to. It does not while the disk or its quota is
+full, while writing fails, while its Tor is not ready, and once it is shutting down. Without Tor it goes on
+recording, and what is for others waits. Damage that was found, and sessions that could not be recovered, are
+problems with which it serves.
 """
 
 from dataclasses import dataclass, field

@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kernel.errors import Conflict, LocalError, NotFound, UsageError
-from node.config import MAX_PEERS
 from node.home import Home, check_socket_paths, lock_holder
+from node.setting_values import MAX_PEERS
 
 MAX_NODES = MAX_PEERS + 1
 SOCKET_NAME = "simnet.sock"

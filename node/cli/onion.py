@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @command("show")
 def show_command(home: "Home", as_json: bool) -> int:
-    """Shows how far Tor is, the node's onion services, and whether they can be reached; fails if Tor is not ready."""
+    """Shows how far Tor is, the onion services, and if they can be reached; fails if Tor is not ready."""
     from kernel.errors import Conflict
     from node.cli.output import emit
     from node.control.client import ControlClient
@@ -33,7 +33,7 @@ def show_command(home: "Home", as_json: bool) -> int:
     "--grace",
     metavar="TIME",
     type=Duration(),
-    help="Time for which the old service stays, such as 12h; 0 cuts it at once [default: setting onion_grace].",
+    help="Time for which the old one stays, such as 12h; 0 cuts it at once [default: setting onion_grace].",
 )
 def rotate_command(home: "Home", grace: int | None, as_json: bool) -> None:
     """Publishes a new service, tells all peers, and lets the old one go after a grace time.

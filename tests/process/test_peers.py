@@ -97,15 +97,18 @@ def test_a_port_that_is_taken_is_told(make_places: Callable[[int], list[Any]]) -
     place.start_ready("--listen", f"/ip4/127.0.0.1/tcp/{port}")
 
 
-def test_addresses_beyond_this_machine_are_refused(make_places: Callable[[int], list[Any]]) -> None:
+def test_addresses_beyond_the_transport_are_refused(make_places: Callable[[int], list[Any]]) -> None:
     [place] = make_places(1)
-    for arguments in (("--listen", "/ip4/0.0.0.0/tcp/1"), ("--peer", "/ip4/192.0.2.1/tcp/1")):
+    onion = "/onion3/hnvcppgow2sc2yvdvdicu3ynonsteflxdxrehjr2ybekdc2z3iu63yid:1"
+    for arguments, why in (
+        (("--listen", "/ip4/0.0.0.0/tcp/1"), "no loopback address"),
+        (("--peer", "/ip4/192.0.2.1/tcp/1"), "no loopback address"),
+        (("--peer", onion), "not reached over the transport loopback"),
+        (("--transport", "tor", *LISTEN), "does not go with the transport tor"),
+    ):
         daemon = place.start(*arguments)
         assert daemon.process.wait(60) == 2
-        assert "no loopback address" in daemon.log.read_text()
-    onion = "/onion3/hnvcppgow2sc2yvdvdicu3ynonsteflxdxrehjr2ybekdc2z3iu63yid:1"
-    place.start_ready("--peer", onion)  # it waits for Tor
-    assert "reaches no other" in place.json("peers")["peers"][0]["trouble"]
+        assert why in daemon.log.read_text()
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess[bytes]:

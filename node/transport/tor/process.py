@@ -44,12 +44,7 @@ class TorProcess:
             Unavailable: it is not installed, or cannot be run.
             LocalError: its directory cannot be made.
         """
-        try:
-            directory.mkdir(mode=0o700, exist_ok=True)
-            directory.chmod(0o700)
-            control.unlink(missing_ok=True)
-        except OSError as error:
-            raise LocalError(f"Tor's directory {directory} cannot be made: {error.strerror}") from error
+        _make_room(directory, control)
         environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(directory), "LC_ALL": "C"}
         try:
             process = await asyncio.create_subprocess_exec(
@@ -82,7 +77,7 @@ class TorProcess:
     async def wait(self) -> str:
         """Waits for its end; tells how and, in its words, why it ended."""
         status = await self._process.wait()
-        await asyncio.wait([self._reading], timeout=1)
+        await self._reading
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         return ": ".join([f"Tor was {how}" if status < 0 else f"Tor {how}", *self._warnings])
 
@@ -131,3 +126,12 @@ class TorProcess:
             self._log.warning("tor", says=text)
         else:
             self._log.debug("tor", says=text)
+
+
+def _make_room(directory: Path, control: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        directory.chmod(0o700)
+        control.unlink(missing_ok=True)
+    except OSError as error:
+        raise LocalError(f"Tor's directory {directory} cannot be made: {error.strerror}") from error

@@ -14,8 +14,8 @@ from kernel.errors import UsageError
 MAX_LINES = 64
 MAX_LINE_CHARS = 1024
 _LINE = re.compile(r"([A-Za-z][A-Za-z0-9]*) +(\S.*)")
-# Options with which a client reaches its network better, or another network. None of them opens a listener, gives
-# control away, logs, or writes elsewhere; whatever is not named is refused.
+# Options with which a client reaches its network better, or another network. None of them opens a listener,
+# gives control away, logs, or writes elsewhere; whatever is not named is refused.
 _ALLOWED = frozenset(
     name.lower()
     for name in [

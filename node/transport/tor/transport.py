@@ -1,9 +1,9 @@
 """`node.ports.Transport` over onion services: what leaves this process leaves through its Tor, or not at all.
 
-gRPC is never given an onion name. It dials Tor's HTTP CONNECT proxy on loopback by number, and tells that
-the name; so nothing is looked up, whatever resolver or proxy the environment names. Each channel has a circuit of
-its own: what goes to two peers cannot be tied together by a relay, and a circuit that died unnoticed is
-left behind by dialling again.
+gRPC is never given an onion name. It dials Tor's HTTP CONNECT proxy on loopback by number, and tells that the
+name; so nothing is looked up, whatever resolver or proxy the environment names. Each channel has a circuit of
+its own: what goes to two peers cannot be tied together by a relay, and a circuit that died unnoticed is left
+behind by dialling again.
 """
 
 import os

@@ -1,8 +1,9 @@
 import pytest
 
 from kernel.errors import UsageError
-from node.config import DEFAULT_PORT, SETTINGS, get_default, get_onion_port, load_config
+from node.config import SETTINGS, get_default, load_config
 from node.home import Home
+from node.setting_values import DEFAULT_PORT, get_onion_port
 
 PEER_ID = "12D3KooWGvkQVRi3BQxSocaVi1u5T3hggVn3zJGexxZ6gTPQcJLX"
 ONION = "hnvcppgow2sc2yvdvdicu3ynonsteflxdxrehjr2ybekdc2z3iu63yid"
@@ -147,9 +148,9 @@ def test_nothing_but_the_chosen_transport_is_taken(home: Home, flags: dict[str, 
 
 def test_tor_is_the_default_and_its_service_has_a_port(home: Home) -> None:
     config = load_config(home, {}, {"peers": f"/onion3/{ONION}:1"})
-    assert (config.transport, get_onion_port(config)) == ("tor", 0)
-    assert get_onion_port(load_config(home, {}, {"listen": "onion"})) == DEFAULT_PORT
-    assert get_onion_port(load_config(home, {}, {"listen": "onion:80"})) == 80
+    assert (config.transport, get_onion_port(config.listen)) == ("tor", 0)
+    assert get_onion_port(load_config(home, {}, {"listen": "onion"}).listen) == DEFAULT_PORT
+    assert get_onion_port(load_config(home, {}, {"listen": "onion:80"}).listen) == 80
 
 
 def test_lines_for_tor_come_from_arrays_lines_and_repeated_flags(home: Home) -> None:
