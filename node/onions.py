@@ -1,9 +1,9 @@
 """The node's side of Tor: its onion services, their rotation, and whether peers can reach it.
 
 What is decided stands in `node/identity/onion_plan.py`. Order of a rotation: the next service is written down
-→ served and published → peers can find it → it is written down as the current one, and every peer is presented
-the new record → the old one stays for its grace, with all that runs over it → it is withdrawn, forgotten, and
-its server closed. A node that is killed at any step goes on there.
+→ served and published → peers can find it → it is written down as the current one, and peers are presented the
+new record → the old one stays for its grace, with all that runs over it → it is withdrawn, forgotten, and its
+server closed. A node that is killed at any step goes on there.
 """
 
 import asyncio
@@ -98,7 +98,7 @@ class Onions:
         )
 
     async def start(self) -> None:
-        """Serves and publishes what was decided on before, or a first service. The servers' part is prepared."""
+        """Serves and publishes what was decided on before, or a first service; `peering` is prepared."""
         if not self._port:
             return
         onions = expire(await self._load(), self._now_s()) or begin(self._now_s())

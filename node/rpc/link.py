@@ -148,7 +148,7 @@ class Link:
             await channel.close()
 
     async def _connect(self, channel: grpc.aio.Channel, address: Multiaddr) -> None:
-        """Waits until it is known whether there is a connection; if there is none, the first call tells why."""
+        """Waits until it is known if there is a connection; if there is none, the first call tells why."""
         timeout_s = self._ports.transport.connect_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
