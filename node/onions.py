@@ -1,9 +1,9 @@
 """The node's side of Tor: its onion services, their rotation, and whether peers can reach it.
 
 What is decided stands in `node/identity/onion_plan.py`. Order of a rotation: the next service is written down
-→ served and published → peers can find it → it is written down as the current one, and peers are presented the
-new record → the old one stays for its grace, with all that runs over it → it is withdrawn, forgotten, and its
-server closed. A node that is killed at any step goes on there.
+→ served and published → peers can find it → it is written down as the current one, and peers are presented
+the new record → the old one stays for its grace, with all that runs over it → it is withdrawn, forgotten, and
+its server closed. A node that is killed at any step goes on there.
 """
 
 import asyncio

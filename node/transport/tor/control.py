@@ -180,10 +180,11 @@ class TorControl:
 
     async def _read_reply(self) -> tuple[str, list[str]]:
         lines: list[str] = []
+        code = ""
         while len(lines) < MAX_REPLY_LINES:
             match = _REPLY.fullmatch(await self._read_line())
-            if match is None:
-                raise ValueError("no line of a reply")
+            if match is None or match[1] != (code := code or match[1]):
+                raise ValueError("no line of this reply")
             lines.append(match[3])
             if match[2] == "+":
                 while (line := await self._read_line()) != "." and len(lines) < MAX_REPLY_LINES:
