@@ -40,8 +40,8 @@ class FakeTor:
             message = self._knows + bytes.fromhex(line.split(" ")[2]) + SERVER_NONCE
             proof = hmac.digest(SERVER_KEY, message, "sha256").hex().upper()
             self._expected = hmac.digest(CLIENT_KEY, message, "sha256").hex()
-            answer = f"250 AUTHCHALLENGE SERVERHASH={proof} SERVERNONCE={SERVER_NONCE.hex().upper()}\r\n"
-            return answer.encode()
+            challenge = f"250 AUTHCHALLENGE SERVERHASH={proof} SERVERNONCE={SERVER_NONCE.hex().upper()}\r\n"
+            return challenge.encode()
         if line.startswith("AUTHENTICATE"):
             good = line == f"AUTHENTICATE {self._expected}"
             return b"250 OK\r\n" if good else b"515 Authentication failed\r\n"
@@ -85,7 +85,8 @@ def cookie_file(tmp_path: Path) -> Path:
 
 
 async def open_control(path: Path, events: list[str] | None = None) -> TorControl:
-    return await TorControl.open(path, SystemEntropy(), [].append if events is None else events.append)
+    seen: list[str] = [] if events is None else events
+    return await TorControl.open(path, SystemEntropy(), seen.append)
 
 
 async def test_replies_of_one_line_of_many_and_with_data_are_read(serve: Serve, cookie_file: Path) -> None:
