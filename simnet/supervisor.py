@@ -21,6 +21,7 @@ from simnet.homes import ensure_home, prepare_passphrase
 from simnet.layout import Layout, NodeEntry, check_layout, lock_layout, write_cluster
 from simnet.node import POLL_S, SimNode
 from simnet.process import Child
+from simnet.progress import Report
 
 READY_TIMEOUT_S = 60.0
 READY_TIMEOUT_PER_NODE_S = 6.0
@@ -28,8 +29,6 @@ RELEASE_TIMEOUT_S = 10.0
 INITS_AT_ONCE = 2
 UMASK = 0o077
 
-Report = Callable[[str, bool], None]
-"""Is told what is being done, and whether the line is worth keeping."""
 OnReady = Callable[[list[NodeEntry]], None]
 """Is told the nodes when all are healthy."""
 

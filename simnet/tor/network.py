@@ -1,0 +1,230 @@
+"""Starts the network, and says when onion services can be reached through it.
+
+Order: tor looked for → keys → ports reserved → authorities started, which listen → relays started → every
+authority has the descriptors of all nodes → the authorities' vote is called → every node has the consensus,
+and each is good for circuits in it. Each wait is for something that can be seen in a node's data directory,
+ends with an error as soon as any process ends, and has a limit. The kernel ends all processes with ours
+(`simnet/child.py`).
+"""
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic, time
+
+from kernel.errors import LocalError, Unavailable
+from simnet.addresses import Address, reserve_address
+from simnet.homes import get_environment
+from simnet.process import Child, describe_end
+from simnet.progress import Report
+from simnet.tor.directory import explain_entry, parse_consensus, parse_descriptors
+from simnet.tor.keys import load_keys
+from simnet.tor.programs import find_tor
+from simnet.tor.torrc import (
+    BANDWIDTH_FILE,
+    DIST_DELAY_S,
+    VOTE_DELAY_S,
+    VOTING_INTERVAL_S,
+    TorNode,
+    write_bandwidths,
+    write_client_lines,
+    write_node_lines,
+)
+
+AUTHORITIES = ("a0", "a1", "a2")
+RELAYS = ("r0", "r1", "r2", "r3", "r4")
+POLL_S = 0.05
+LISTEN_TIMEOUT_S = 20.0
+UPLOAD_TIMEOUT_S = 40.0
+VOTE_LEAD_S = VOTE_DELAY_S + DIST_DELAY_S + 1.5  # a vote begins both delays before its consensus is valid
+CONSENSUS_TIMEOUT_S = 20.0
+SPREAD_TIMEOUT_S = 20.0
+STOP_GRACE_S = 5.0
+LOG_TAIL_BYTES = 2000
+MAX_FILE_BYTES = 4 << 20
+
+
+class TorNetwork:
+    """A private Tor network. Made and used on a running event loop.
+
+    Args:
+        directory: where its processes live: data directories and logs of an earlier network are replaced.
+        cache: where its keys are kept, see `simnet/tor/keys.py`.
+    """
+
+    def __init__(self, directory: Path, cache: Path) -> None:
+        self._directory = directory
+        self._cache = cache
+        self._tor = ""
+        self._reservations: list[Address] = []
+        self._nodes: list[TorNode] = []
+        self._relays: list[TorNode] = []  # of these; only they are counted on: authorities carry no weight
+        self._children: dict[str, Child] = {}
+
+    @property
+    def client_options(self) -> list[str]:
+        """The torrc lines with which a tor process uses this network and no other; set while it runs."""
+        return write_client_lines(self._nodes)
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process IDs by name, of what was started."""
+        return {name: child.pid for name, child in self._children.items()}
+
+    async def start(self, report: Report) -> None:
+        """Starts it, and waits until onion services can be reached through it.
+
+        Args:
+            report: is told what is being done.
+
+        Raises:
+            Unavailable: tor is missing or too old, or the network is not usable in time.
+            LocalError: a process ended, or keys cannot be made. Nothing runs then, in either case.
+        """
+        try:
+            await self._start(report)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self, report: Report) -> None:
+        self._tor = find_tor()
+        report("Tor network: keys", False)
+        keys = await load_keys(self._cache, self._tor, AUTHORITIES, RELAYS)
+        self._nodes = [
+            TorNode(
+                one,
+                self._directory / one.name,
+                self._reserve(),
+                self._reserve() if one.name in AUTHORITIES else None,
+            )
+            for one in keys
+        ]
+        far_s = int(time()) + VOTING_INTERVAL_S - 1
+        for node in self._nodes:
+            self._prepare(node, far_s)
+        authorities = [node for node in self._nodes if node.dir_port is not None]
+        self._relays = [node for node in self._nodes if node.dir_port is None]
+        report("Tor network: authorities", False)
+        for node in authorities:
+            self._spawn(node)
+        await self._wait("listen", LISTEN_TIMEOUT_S, authorities, find_not_listening)
+        report("Tor network: relays", False)
+        for node in self._relays:
+            self._spawn(node)
+        await self._wait("have all descriptors", UPLOAD_TIMEOUT_S, authorities, self._find_not_uploaded)
+        report("Tor network: vote", False)
+        # Rounded up: never sooner than the votes can be made.
+        valid_s = -int(-(time() + VOTE_LEAD_S))
+        for node in authorities:
+            self._write_torrc(node, valid_s)
+            self._children[node.keys.name].reload()
+        await self._wait("have a consensus", CONSENSUS_TIMEOUT_S, authorities, self._explain_consensus)
+        report("Tor network: consensus", False)
+        for node in self._relays:
+            self._children[node.keys.name].reload()  # asks for it now, not when it thought to
+        await self._wait("have the consensus", SPREAD_TIMEOUT_S, self._nodes, self._explain_consensus)
+
+    async def stop(self) -> None:
+        """Ends all processes; ports are free again. Does nothing the second time."""
+        await asyncio.gather(*(child.stop(STOP_GRACE_S) for child in self._children.values()))
+        for reserved in self._reservations:
+            reserved.reservation.close()
+        self._reservations.clear()
+
+    def kill(self) -> None:
+        """Kills all processes at once; `stop` still has to be awaited."""
+        for child in self._children.values():
+            child.kill()
+
+    def _reserve(self) -> int:
+        self._reservations.append(reserve_address())
+        return self._reservations[-1].port
+
+    def _prepare(self, node: TorNode, vote_at_s: int) -> None:
+        """A data directory with nothing in it but keys and settings."""
+        shutil.rmtree(node.folder, ignore_errors=True)
+        (node.folder / "keys").mkdir(mode=0o700, parents=True)
+        node.folder.chmod(0o700)
+        for name, data in node.keys.files.items():
+            (node.folder / "keys" / name).write_bytes(data)
+        if node.dir_port is not None:
+            (node.folder / BANDWIDTH_FILE).write_text(write_bandwidths(self._nodes, int(time())))
+        self._write_torrc(node, vote_at_s)
+
+    def _write_torrc(self, node: TorNode, vote_at_s: int) -> None:
+        lines = write_node_lines(node, self.client_options, vote_at_s)
+        (node.folder / "torrc").write_text("\n".join([*lines, ""]))
+
+    def _spawn(self, node: TorNode) -> None:
+        words = [self._tor, "--defaults-torrc", "/dev/null", "-f", str(node.folder / "torrc")]
+        with self._get_log(node.keys.name).open("wb") as log:
+            self._children[node.keys.name] = Child(words, get_environment(), log, log)
+
+    def _get_log(self, name: str) -> Path:
+        return self._directory / f"{name}.log"
+
+    async def _wait(
+        self, what: str, timeout_s: float, nodes: list[TorNode], explain: Callable[[TorNode], str]
+    ) -> None:
+        """Waits until `explain` says nothing of any node.
+
+        Raises:
+            LocalError: a process ended.
+            Unavailable: the time is up.
+        """
+        deadline = monotonic() + timeout_s
+        while True:
+            for name, child in self._children.items():
+                if child.returncode is not None:
+                    raise LocalError(
+                        f"{name} of the Tor network {describe_end(child.returncode)}\n{self._read_tail(name)}"
+                    )
+            missing = {node.keys.name: why for node in nodes if (why := explain(node))}
+            if not missing:
+                return
+            if monotonic() > deadline:
+                reasons = "; ".join(f"{name} {why}" for name, why in missing.items())
+                raise Unavailable(
+                    f"the Tor network does not {what} after {timeout_s:.0f} s: {reasons}\n"
+                    + self._read_tail(next(iter(missing))),
+                    hint=f"Its logs are in {self._directory}.",
+                )
+            await asyncio.sleep(POLL_S)
+
+    def _find_not_uploaded(self, authority: TorNode) -> str:
+        """Says whose descriptors an authority has not got yet."""
+        files = (authority.folder / "cached-descriptors", authority.folder / "cached-descriptors.new")
+        there = parse_descriptors("\n".join(map(_read_text, files)))
+        missing = [node.keys.name for node in self._relays if node.keys.fingerprint not in there]
+        return f"has no descriptor of {', '.join(missing)}" if missing else ""
+
+    def _explain_consensus(self, node: TorNode) -> str:
+        """Says what a node's consensus lacks."""
+        text = _read_text(node.folder / "cached-microdesc-consensus")
+        if not text:
+            return "has no consensus"
+        entries = {entry.fingerprint: entry for entry in parse_consensus(text)}
+        wrong = {one.keys.name: explain_entry(entries.get(one.keys.fingerprint)) for one in self._relays}
+        return "; ".join(f"says that {name} {why}" for name, why in wrong.items() if why)
+
+    def _read_tail(self, name: str) -> str:
+        log = self._get_log(name).read_bytes()
+        return log[-LOG_TAIL_BYTES:].decode(errors="replace").strip()
+
+
+def find_not_listening(node: TorNode) -> str:
+    """Says if a node does not listen yet; empty if it does."""
+    # A socket in state LISTEN (0A), as the kernel tells: a connection would be noise in its log.
+    listening = Path("/proc/net/tcp").read_text()
+    return "" if f"0100007F:{node.dir_port:04X} 00000000:0000 0A" in listening else "does not listen"
+
+
+def _read_text(path: Path) -> str:
+    """What a file holds, in bounded size; empty if it is not there."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_FILE_BYTES).decode("ascii", "replace")
+    except FileNotFoundError:
+        return ""
