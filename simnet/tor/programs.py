@@ -1,15 +1,18 @@
-"""The tor that is installed: where it is, and whether it is new enough."""
+"""The tor that is installed: where it is, whether it is new enough, and how it is started."""
 
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 from kernel.errors import Unavailable
 from simnet.homes import get_environment
+from simnet.process import Child
 
 INSTALL_HINT = "Run: sudo apt-get install -y tor"
 MIN_VERSION = (0, 4, 8)
 VERSION_TIMEOUT_S = 10.0
+LOG_TAIL_BYTES = 2000
 SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"  # not on everybody's PATH
 
 
@@ -61,3 +64,26 @@ def parse_version(text: str) -> tuple[int, ...] | None:
 def format_version(version: tuple[int, ...]) -> str:
     """A version as it is written."""
     return ".".join(map(str, version))
+
+
+def start_tor(tor: str, torrc: Path, log: Path) -> Child:
+    """Starts tor with one file of settings and no other; it ends when this process does.
+
+    Args:
+        tor: the program.
+        torrc: its settings.
+        log: where what it says goes; replaced.
+    """
+    with log.open("wb") as output:
+        words = [tor, "--defaults-torrc", "/dev/null", "-f", str(torrc)]
+        return Child(words, get_environment(), output, output)
+
+
+def read_tail(log: Path) -> str:
+    """The end of a log; empty if there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
+            return file.read(LOG_TAIL_BYTES).decode(errors="replace").strip()
+    except FileNotFoundError:
+        return ""
