@@ -10,6 +10,7 @@ ends with an error as soon as any process ends, and has a limit. The kernel ends
 import asyncio
 import shutil
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 from time import monotonic, time
 
@@ -36,7 +37,7 @@ RELAYS = ("r0", "r1", "r2", "r3", "r4")
 POLL_S = 0.05
 LISTEN_TIMEOUT_S = 20.0
 UPLOAD_TIMEOUT_S = 40.0
-VOTE_LEAD_S = VOTE_DELAY_S + DIST_DELAY_S + 1.5  # a vote begins both delays before its consensus is valid
+VOTE_LEAD_S = VOTE_DELAY_S + DIST_DELAY_S + 1.2  # a vote begins both delays before its consensus is valid
 CONSENSUS_TIMEOUT_S = 20.0
 SPREAD_TIMEOUT_S = 20.0
 MAX_FILE_BYTES = 4 << 20
@@ -112,8 +113,7 @@ class TorNetwork:
             self._spawn(node)
         await self._wait("have all descriptors", UPLOAD_TIMEOUT_S, authorities, self._find_not_uploaded)
         report("Tor network: vote", False)
-        # Rounded up: never sooner than the votes can be made.
-        valid_s = -int(-(time() + VOTE_LEAD_S))
+        valid_s = ceil(time() + VOTE_LEAD_S)
         for node in authorities:
             self._write_torrc(node, valid_s)
             self._children[node.keys.name].reload()
@@ -175,9 +175,8 @@ class TorNetwork:
         while True:
             for name, child in self._children.items():
                 if child.returncode is not None:
-                    raise LocalError(
-                        f"{name} of the Tor network {describe_end(child.returncode)}\n{read_tail(self._get_log(name))}"
-                    )
+                    how = f"{describe_end(child.returncode)}\n{read_tail(self._get_log(name))}"
+                    raise LocalError(f"{name} of the Tor network {how}")
             missing = {node.keys.name: why for node in nodes if (why := explain(node))}
             if not missing:
                 return
