@@ -25,6 +25,7 @@ from node.home import Home, check_socket_paths, lock_holder
 
 MAX_NODES = MAX_PEERS + 1
 SOCKET_NAME = "simnet.sock"
+UMASK = 0o077
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +120,9 @@ def lock_layout(layout: Layout) -> Iterator[None]:
         except BlockingIOError as error:
             holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
             raise Conflict(
-                f"a cluster runs in {layout.root} already (pid {holder})",
-                hint=f"Use it, stop it with `lucid-simnet down --dir {layout.root}`, or name another --dir.",
+                f"a network runs in {layout.root} already (pid {holder})",
+                hint=f"Use it, stop it with `lucid-simnet down --dir {layout.root}` (if it is Tor alone: `kill"
+                f" {holder}`), or name another --dir.",
             ) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

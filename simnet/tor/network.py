@@ -123,6 +123,17 @@ class TorNetwork:
             self._children[node.keys.name].reload()  # asks for it now, not when it thought to
         await self._wait("have the consensus", SPREAD_TIMEOUT_S, self._nodes, self._explain_consensus)
 
+    async def watch(self, report: Report) -> None:
+        """Tells of each process that ends by itself; returns when none runs any more."""
+
+        async def follow(name: str, child: Child) -> None:
+            await child.ended.wait()
+            report(f"{name} of the Tor network {describe_end(child.returncode or 0)}", True)
+
+        async with asyncio.TaskGroup() as group:
+            for name, child in self._children.items():
+                group.create_task(follow(name, child))
+
     async def stop(self) -> None:
         """Kills all processes; ports are free again. Does nothing the second time.
 
