@@ -121,8 +121,8 @@ def lock_layout(layout: Layout) -> Iterator[None]:
             holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
             raise Conflict(
                 f"a network runs in {layout.root} already (pid {holder})",
-                hint=f"Use it, stop it with `lucid-simnet down --dir {layout.root}` (if it is Tor alone: `kill"
-                f" {holder}`), or name another --dir.",
+                hint=f"Use it, stop it with `lucid-simnet down --dir {layout.root}` (a Tor network: with"
+                f" `kill {holder}`), or name another --dir.",
             ) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

@@ -13,7 +13,6 @@ INSTALL_HINT = "Run: sudo apt-get install -y tor"
 MIN_VERSION = (0, 4, 8)
 VERSION_TIMEOUT_S = 10.0
 LOG_TAIL_BYTES = 2000
-SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"  # not on everybody's PATH
 
 
 def find_program(name: str) -> str:
@@ -22,8 +21,7 @@ def find_program(name: str) -> str:
     Raises:
         Unavailable: it is not installed.
     """
-    environment = get_environment()
-    found = shutil.which(name, path=f"{environment.get('PATH', '')}:{SYSTEM_FOLDERS}")
+    found = shutil.which(name)
     if found is None:
         raise Unavailable(f"{name} is not installed", hint=INSTALL_HINT)
     return found
