@@ -37,7 +37,8 @@ RELAYS = ("r0", "r1", "r2", "r3", "r4")
 POLL_S = 0.05
 LISTEN_TIMEOUT_S = 20.0
 UPLOAD_TIMEOUT_S = 40.0
-VOTE_LEAD_S = VOTE_DELAY_S + DIST_DELAY_S + 1.2  # a vote begins both delays before its consensus is valid
+# A vote begins both delays before its consensus is valid. Who reloads later votes at once, and is still heard.
+VOTE_LEAD_S = VOTE_DELAY_S + DIST_DELAY_S + 0.5
 CONSENSUS_TIMEOUT_S = 20.0
 SPREAD_TIMEOUT_S = 20.0
 MAX_FILE_BYTES = 4 << 20
