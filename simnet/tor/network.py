@@ -19,7 +19,7 @@ from simnet.addresses import Address, reserve_address
 from simnet.process import Child, describe_end
 from simnet.progress import Report
 from simnet.tor.directory import explain_entry, parse_consensus, parse_descriptors
-from simnet.tor.keys import load_keys
+from simnet.tor.keys import NodeKeys, load_keys
 from simnet.tor.programs import find_tor, read_tail, start_tor
 from simnet.tor.torrc import (
     BANDWIDTH_FILE,
@@ -37,7 +37,7 @@ RELAYS = ("r0", "r1", "r2", "r3", "r4")
 POLL_S = 0.05
 LISTEN_TIMEOUT_S = 20.0
 UPLOAD_TIMEOUT_S = 40.0
-# A vote begins both delays before its consensus is valid. Who reloads later votes at once, and is still heard.
+# A vote begins both delays before its consensus is valid. Who reloads later votes at once, and is heard.
 VOTE_LEAD_S = VOTE_DELAY_S + DIST_DELAY_S + 0.5
 CONSENSUS_TIMEOUT_S = 20.0
 SPREAD_TIMEOUT_S = 20.0
@@ -45,7 +45,7 @@ MAX_FILE_BYTES = 4 << 20
 
 
 class TorNetwork:
-    """A private Tor network. Made and used on a running event loop.
+    """A private Tor network. Started on an event loop of the main thread; `simnet/child.py` says why.
 
     Args:
         directory: where its processes live: data directories and logs of an earlier network are replaced.
@@ -57,9 +57,13 @@ class TorNetwork:
         self._cache = cache
         self._tor = ""
         self._reservations: list[Address] = []
-        self._nodes: list[TorNode] = []
-        self._relays: list[TorNode] = []  # of these; only they are counted on: authorities carry no weight
+        self._authorities: list[TorNode] = []
+        self._relays: list[TorNode] = []  # only they are counted on as hops: authorities carry no weight
         self._children: dict[str, Child] = {}
+
+    @property
+    def _nodes(self) -> list[TorNode]:
+        return self._authorities + self._relays
 
     @property
     def client_options(self) -> list[str]:
@@ -79,46 +83,57 @@ class TorNetwork:
 
         Raises:
             Unavailable: tor is missing or too old, or the network is not usable in time.
-            LocalError: a process ended, or keys cannot be made. Nothing runs then, in either case.
+            LocalError: a process ended, or keys or data directories cannot be made. Nothing runs then, in
+                either case.
         """
         try:
-            await self._start(report)
+            self._tor = find_tor()
+            report("Tor network: keys", False)
+            self._lay_out(await load_keys(self._cache, self._tor, AUTHORITIES, RELAYS))
+            await self._gather_descriptors(report)
+            await self._agree(report)
+        except OSError as error:
+            await self.stop()
+            raise LocalError(f"the Tor network cannot be started in {self._directory}: {error}") from error
         except BaseException:
             await self.stop()
             raise
 
-    async def _start(self, report: Report) -> None:
-        self._tor = find_tor()
-        report("Tor network: keys", False)
-        keys = await load_keys(self._cache, self._tor, AUTHORITIES, RELAYS)
-        self._nodes = [
-            TorNode(
-                one,
-                self._directory / one.name,
-                self._reserve(),
-                self._reserve() if one.name in AUTHORITIES else None,
-            )
+    def _lay_out(self, keys: list[NodeKeys]) -> None:
+        """Gives every node its ports and its data directory."""
+        self._authorities = [
+            TorNode(one, self._directory / one.name, self._reserve(), self._reserve())
             for one in keys
+            if one.name in AUTHORITIES
+        ]
+        self._relays = [
+            TorNode(one, self._directory / one.name, self._reserve(), None)
+            for one in keys
+            if one.name in RELAYS
         ]
         far_s = int(time()) + VOTING_INTERVAL_S - 1
         for node in self._nodes:
             self._prepare(node, far_s)
-        authorities = [node for node in self._nodes if node.dir_port is not None]
-        self._relays = [node for node in self._nodes if node.dir_port is None]
+
+    async def _gather_descriptors(self, report: Report) -> None:
+        """Starts all, and waits until every authority knows every relay."""
         report("Tor network: authorities", False)
-        for node in authorities:
+        for node in self._authorities:
             self._spawn(node)
-        await self._wait("listen", LISTEN_TIMEOUT_S, authorities, find_not_listening)
+        await self._wait("listen", LISTEN_TIMEOUT_S, self._authorities, find_not_listening)
         report("Tor network: relays", False)
         for node in self._relays:
             self._spawn(node)
-        await self._wait("have all descriptors", UPLOAD_TIMEOUT_S, authorities, self._find_not_uploaded)
+        await self._wait("have all descriptors", UPLOAD_TIMEOUT_S, self._authorities, self._find_not_uploaded)
+
+    async def _agree(self, report: Report) -> None:
+        """Calls the vote, and waits until all have its outcome."""
         report("Tor network: vote", False)
         valid_s = ceil(time() + VOTE_LEAD_S)
-        for node in authorities:
+        for node in self._authorities:
             self._write_torrc(node, valid_s)
             self._children[node.keys.name].reload()
-        await self._wait("have a consensus", CONSENSUS_TIMEOUT_S, authorities, self._explain_consensus)
+        await self._wait("have a consensus", CONSENSUS_TIMEOUT_S, self._authorities, self._explain_consensus)
         report("Tor network: consensus", False)
         for node in self._relays:
             self._children[node.keys.name].reload()  # asks for it now, not when it thought to
@@ -147,6 +162,7 @@ class TorNetwork:
         for reserved in self._reservations:
             reserved.reservation.close()
         self._reservations.clear()
+        self._children.clear()
 
     def _reserve(self) -> int:
         self._reservations.append(reserve_address())

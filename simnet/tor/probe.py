@@ -70,7 +70,7 @@ def _start_tor(options: Sequence[str], directory: Path, tunnel: int) -> Child:
         "ClientOnly 1",
         "SocksPort 0",
         f"DataDirectory {quote(directory)}",
-        f"ControlSocket {quote(directory / 'ctl')}",
+        f"ControlSocket unix:{quote(directory / 'ctl')}",
         "CookieAuthentication 1",
         f"HTTPTunnelPort {HOST}:{tunnel}",
     ]

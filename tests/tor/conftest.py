@@ -80,7 +80,7 @@ def start(tmp_path: Path, keys: Path) -> Iterator[Callable[[], Network]]:
     started: list[Network] = []
 
     def start() -> Network:
-        started.append(Network(tmp_path / "t", keys))
+        started.append(Network(tmp_path / "a t", keys))
         return started[-1]
 
     yield start

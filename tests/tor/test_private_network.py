@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import pytest
 from kernel.errors import Conflict, LocalError, Unavailable
 from simnet.layout import Layout, lock_layout
 from simnet.tor import network
+from simnet.tor.keys import load_keys
 from simnet.tor.network import TorNetwork
 from simnet.tor.probe import call_onion_service
 from simnet.tor.programs import find_tor
+from simnet.tor.torrc import TorNode, write_client_lines, write_node_lines
 from tests.tor.conftest import Network, find_users, wait_for
 
 NAMES = ["a0", "a1", "a2", "r0", "r1", "r2", "r3", "r4"]
@@ -40,12 +43,12 @@ def find_addresses(pid: int) -> set[str]:
 async def test_onion_services_are_reached_and_nothing_outlives_the_supervisor(
     start: Start, tmp_path: Path
 ) -> None:
-    running = start()
+    running = start()  # in a folder with a space in its name
     told = running.wait_up()
     assert list(told) == ["client_options", "pids"]
     assert sorted(told["pids"]) == NAMES
     assert sorted(find_users(running.folder)) == sorted([running.process.pid, *told["pids"].values()])
-    await call_onion_service(told["client_options"], tmp_path / "probe", CALL_TIMEOUT_S)
+    await call_onion_service(told["client_options"], tmp_path / "a probe", CALL_TIMEOUT_S)
     assert {address for pid in told["pids"].values() for address in find_addresses(pid)} == {LOOPBACK}
     with pytest.raises(Conflict, match="runs in"), lock_layout(Layout(running.folder)):
         pass
@@ -95,6 +98,31 @@ async def test_waiting_ends_and_tells_who_is_late(
         await TorNetwork(tmp_path / "t", keys).start(lambda _line, _keep: None)
     assert str(tmp_path / "t") in caught.value.hint
     assert not find_users(tmp_path / "t")
+
+
+async def test_a_place_that_cannot_be_used_is_told_of(tmp_path: Path, keys: Path) -> None:
+    (tmp_path / "t").write_text("a file")
+    with pytest.raises(LocalError, match="cannot be started in"):
+        await TorNetwork(tmp_path / "t", keys).start(lambda _line, _keep: None)
+
+
+def verify(node: TorNode, client_lines: list[str]) -> str:
+    """What tor says of the settings of a node."""
+    node.folder.mkdir(mode=0o700, parents=True)
+    torrc = node.folder / "torrc"
+    torrc.write_text("\n".join(write_node_lines(node, client_lines, 7)))
+    words = [find_tor(), "--defaults-torrc", "/dev/null", "-f", str(torrc), "--verify-config"]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+
+
+async def test_tor_understands_what_it_is_told_wherever_it_lives(tmp_path: Path, keys: Path) -> None:
+    folder = tmp_path / 'an "odd" #place\\'
+    made = await load_keys(keys, find_tor(), network.AUTHORITIES, network.RELAYS)
+    nodes = [TorNode(made[0], folder / "a0", 1001, 1002), TorNode(made[-1], folder / "r4", 1003, None)]
+    for node in nodes:
+        said = verify(node, write_client_lines(nodes))
+        assert "Configuration was valid" in said, said
+        assert "obsolete" not in said
 
 
 @pytest.mark.slow
