@@ -189,6 +189,7 @@ async def _run(words: list[str]) -> None:
             raise LocalError(f"{words[0]} did not end within {MAKE_TIMEOUT_S:.0f} s") from error
         finally:
             child.kill()
+            await child.ended.wait()
         if child.returncode != 0:
             output.seek(0)
             said = output.read(MAX_OUTPUT_BYTES).decode(errors="replace").strip()

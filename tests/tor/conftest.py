@@ -75,12 +75,12 @@ def keys() -> Path:
 
 
 @pytest.fixture
-def start(tmp_path: Path, keys: Path) -> Iterator[Callable[[], Network]]:
+def start(tmp_path: Path, keys: Path) -> Iterator[Callable[..., Network]]:
     """Starts networks in one directory; whatever a test leaves of them is ended."""
     started: list[Network] = []
 
-    def start() -> Network:
-        started.append(Network(tmp_path / "a t", keys))
+    def start(cache: Path = keys) -> Network:
+        started.append(Network(tmp_path / "a t", cache))
         return started[-1]
 
     yield start

@@ -13,7 +13,7 @@ import pytest
 from kernel.errors import Conflict, LocalError, Unavailable
 from simnet.layout import Layout, lock_layout
 from simnet.tor import network
-from simnet.tor.keys import load_keys
+from simnet.tor.keys import CACHE_NAME, load_keys
 from simnet.tor.network import TorNetwork
 from simnet.tor.probe import call_onion_service
 from simnet.tor.programs import find_tor
@@ -24,7 +24,7 @@ NAMES = ["a0", "a1", "a2", "r0", "r1", "r2", "r3", "r4"]
 CALL_TIMEOUT_S = 60.0
 LOOPBACK = "0100007F"
 
-Start = Callable[[], Network]
+Start = Callable[..., Network]
 
 
 def find_addresses(pid: int) -> set[str]:
@@ -68,6 +68,17 @@ def test_a_supervisor_that_ends_on_its_way_up_leaves_nothing(start: Start, numbe
     wait_for(lambda: not find_users(running.folder))
     with lock_layout(Layout(running.folder)):
         pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_left_of_keys_that_are_not_finished(start: Start, tmp_path: Path, number: int) -> None:
+    cache = tmp_path / "keys"
+    cache.mkdir()
+    running = start(cache)
+    wait_for(lambda: find_users(running.folder / "keys"), running.log.read_text)
+    assert running.end(number) == (-number if number == signal.SIGKILL else 0)
+    wait_for(lambda: not find_users(tmp_path))
+    assert not (cache / CACHE_NAME).exists()
 
 
 def plant_tor(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
