@@ -6,7 +6,7 @@
 #   bench     runtime, and the programs it is compared with
 #
 # A stamp in .venv holds a digest of everything the result depends on. Missing Debian packages are installed if
-# we are root; otherwise the one command to run is printed and nothing else happens.
+# we are root; otherwise the one command to run is printed and nothing else happens. Without tor, runtime goes on.
 set -eu
 cd "$(dirname "$0")/.."
 profile=${1:?usage: scripts/setup.sh runtime|dev|bench}
@@ -50,10 +50,18 @@ command -v gcc >/dev/null || need gcc
 has_header stdlib.h || need libc6-dev
 has_header gmp.h || need libgmp-dev
 [ -e "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] || need "python$version-dev"
+has_tor() { command -v tor >/dev/null && command -v tor-gencert >/dev/null; }
 case $profile in
-  runtime) extra= ;;
+  runtime)
+    extra=
+    if has_tor; then :
+    elif [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then need tor
+    else say "tor is missing, so nothing goes through Tor. If you want it to: sudo apt-get install -y tor"
+    fi
+    ;;
   dev)
     extra='[dev]'
+    has_tor || need tor
     # The tests let other programs judge what we write: units, and terminal recordings.
     command -v systemd-analyze >/dev/null || need systemd
     command -v asciinema >/dev/null || need asciinema
@@ -62,6 +70,7 @@ case $profile in
     ;;
   bench)
     extra=
+    has_tor || need tor
     command -v restic >/dev/null || need restic
     command -v borg >/dev/null || need borgbackup
     command -v asciinema >/dev/null || need asciinema

@@ -21,8 +21,9 @@ def root() -> None:
     """Run many nodes on this machine, for tests and demonstrations.
 
     `up` and its companions run real `lucid-node` processes that talk over the loopback interface; they, their
-    homes and everything else of a cluster live in one directory. `run`, `explore` and `shrink` run the same
-    nodes in a simulated world: one process, virtual time, faults from a seed.
+    homes and everything else of a cluster live in one directory. `tor-network` runs a Tor of its own there.
+    `run`, `explore` and `shrink` run the same nodes in a simulated world: one process, virtual time, faults
+    from a seed.
     """
 
 
@@ -41,6 +42,9 @@ def _with_cluster(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _with_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+_with_pid = click.option(
+    "--pid", metavar="PID", type=click.IntRange(min=1), help="End when the process PID ends: for tests."
+)
 
 
 @root.command("up")
@@ -50,9 +54,7 @@ _with_json = click.option("--json", "as_json", is_flag=True, help="Print JSON fo
 @click.option("--dir", "directory", metavar="DIR", required=True, help="Where the cluster lives.")
 @click.option("--quota", metavar="SIZE", help="Most bytes that each node may store, such as 2G.")
 @click.option("--detach", is_flag=True, help="Return when all nodes are healthy; `down` ends them.")
-@click.option(
-    "--pid", metavar="PID", type=click.IntRange(min=1), help="End when the process PID ends: for tests."
-)
+@_with_pid
 @_with_json
 @click.argument("options", metavar="[-- OPTION...]", nargs=-1, type=click.UNPROCESSED)
 def up_command(
@@ -101,6 +103,31 @@ def _format_nodes(nodes: list[NodeEntry]) -> str:
 
     rows = [[str(number), node.id, node.multiaddr, str(node.pid)] for number, node in enumerate(nodes)]
     return format_table([">NODE", "ID", "MULTIADDR", ">PID"], rows)
+
+
+@root.command("tor-network")
+@click.option("--dir", "directory", metavar="DIR", required=True, help="Where the network lives.")
+@_with_pid
+@_with_json
+def tor_network_command(directory: str, pid: int | None, as_json: bool) -> int:
+    """Start a private Tor network on this machine, and run it until Ctrl-C.
+
+    Prints the lines with which a tor uses this network and no other. Keys that are there already are used
+    again.
+    """
+    from node.cli.output import emit
+    from simnet.tor.network import TorNetwork
+    from simnet.tor.run import run_tor_network
+
+    def on_ready(network: TorNetwork) -> None:
+        report("")
+        lines = network.client_options
+        emit({"client_options": lines, "pids": network.pids}, "\n".join(lines), as_json=as_json)
+        sys.stdout.flush()
+        report("Ctrl-C ends it.", True)
+
+    run_tor_network(choose_layout(directory), pid=pid, report=report, on_ready=on_ready)
+    return 0
 
 
 @root.command("status")

@@ -25,6 +25,7 @@ from node.setting_values import MAX_PEERS
 
 MAX_NODES = MAX_PEERS + 1
 SOCKET_NAME = "simnet.sock"
+UMASK = 0o077
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +120,9 @@ def lock_layout(layout: Layout) -> Iterator[None]:
         except BlockingIOError as error:
             holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
             raise Conflict(
-                f"a cluster runs in {layout.root} already (pid {holder})",
-                hint=f"Use it, stop it with `lucid-simnet down --dir {layout.root}`, or name another --dir.",
+                f"a network runs in {layout.root} already (pid {holder})",
+                hint=f"Use it, stop it with `lucid-simnet down --dir {layout.root}` (a Tor network: with"
+                f" `kill {holder}`), or name another --dir.",
             ) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

@@ -53,6 +53,11 @@ class Child:
         if not self.ended.is_set():
             self._process.terminate()
 
+    def reload(self) -> None:
+        """Asks it to read its settings again (SIGHUP)."""
+        if not self.ended.is_set():
+            self._process.send_signal(signal.SIGHUP)
+
     def kill(self) -> None:
         """Kills it and all of its group, at once."""
         if not self.ended.is_set():

@@ -1,6 +1,10 @@
 """Progress of the commands, on standard error."""
 
 import sys
+from collections.abc import Callable
+
+Report = Callable[[str, bool], None]
+"""Is told what is being done, and whether the line is worth keeping."""
 
 _CLEAR = "\x1b[K"
 

@@ -8,7 +8,6 @@ killed, the kernel kills the daemons (`simnet/child.py`).
 
 import asyncio
 import os
-import signal
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any
@@ -17,19 +16,18 @@ from kernel.errors import Conflict, UsageError
 from node.home import lock_holder
 from simnet.addresses import reserve_address
 from simnet.control import start_control
+from simnet.ending import call_at_end
 from simnet.homes import ensure_home, prepare_passphrase
-from simnet.layout import Layout, NodeEntry, check_layout, lock_layout, write_cluster
+from simnet.layout import UMASK, Layout, NodeEntry, check_layout, lock_layout, write_cluster
 from simnet.node import POLL_S, SimNode
 from simnet.process import Child
+from simnet.progress import Report
 
 READY_TIMEOUT_S = 60.0
 READY_TIMEOUT_PER_NODE_S = 6.0
 RELEASE_TIMEOUT_S = 10.0
 INITS_AT_ONCE = 2
-UMASK = 0o077
 
-Report = Callable[[str, bool], None]
-"""Is told what is being done, and whether the line is worth keeping."""
 OnReady = Callable[[list[NodeEntry]], None]
 """Is told the nodes when all are healthy."""
 
@@ -74,12 +72,7 @@ class Supervisor:
         """See `run_cluster`; whoever calls holds the directory's lock."""
         self._layout.cluster.unlink(missing_ok=True)
         main = asyncio.ensure_future(self._serve(on_ready))
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup(1)
-                loop.add_signal_handler(number, self._on_signal, main)
-        if pid is not None:
-            self._end_with(pid, main)
+        call_at_end(lambda: self._on_signal(main), pid)
         try:
             await main
         except asyncio.CancelledError:
@@ -98,22 +91,6 @@ class Supervisor:
                     node.child.kill()
         self._ending.set()
         main.cancel()
-
-    def _end_with(self, pid: int, main: "asyncio.Future[None]") -> None:
-        """Ends the cluster when a process ends, as a signal would."""
-        loop = asyncio.get_running_loop()
-        try:
-            descriptor = os.pidfd_open(pid)
-        except ProcessLookupError:
-            self._on_signal(main)
-            return
-
-        def on_end() -> None:
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
-            self._on_signal(main)
-
-        loop.add_reader(descriptor, on_end)
 
     async def _serve(self, on_ready: OnReady) -> None:
         await self._prepare()

@@ -65,7 +65,7 @@ def test_missing_packages_are_one_line_to_run(machine: Machine) -> None:
     assert outcome.returncode == 1
     (line,) = [line for line in outcome.stderr.splitlines() if "apt-get" in line]
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    packages = f"python{version}-venv restic borgbackup asciinema bsdutils"
+    packages = f"python{version}-venv tor restic borgbackup asciinema bsdutils"
     assert line.strip() == f"sudo apt-get update && sudo apt-get install -y {packages}"
     assert machine.installed() == ""
     assert not (machine.checkout / ".venv").exists()
@@ -77,10 +77,11 @@ def test_root_installs_what_is_missing_and_only_that(machine: Machine) -> None:
     machine.install("gcc", "")
     machine.install("restic", "")
     machine.install("script", "")
+    machine.install("tor", "")  # without tor-gencert it is not all of the package
     assert machine.set_up("bench").returncode == 7  # our python3 makes no venv
     assert machine.installed().splitlines() == [
         "apt-get update -qq -o DPkg::Lock::Timeout=120",
-        "apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=120 borgbackup asciinema",
+        "apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=120 tor borgbackup asciinema",
     ]
 
 
@@ -90,6 +91,23 @@ def test_every_profile_needs_a_compiler(machine: Machine) -> None:
     assert (outcome.returncode, "gcc libc6-dev libgmp-dev" in outcome.stderr) == (1, True)
     machine.install("gcc", "")
     assert machine.set_up("runtime").returncode == 7
+
+
+def test_who_only_runs_it_can_go_on_without_tor(machine: Machine) -> None:
+    machine.install("python3", f'case "$1" in -m) exit 7;; esac; exec {sys.executable} "$@"')
+    machine.install("gcc", "")
+    outcome = machine.set_up("runtime")
+    assert outcome.returncode == 7  # it went on to the venv
+    (line,) = [line for line in outcome.stderr.splitlines() if "tor is missing" in line]
+    assert line.endswith("sudo apt-get install -y tor")
+    assert machine.installed() == ""
+    machine.install("id", "echo 0")
+    assert machine.set_up("runtime").returncode == 7
+    assert machine.installed().splitlines()[1].endswith(" tor")
+    machine.install("tor", "")
+    machine.install("tor-gencert", "")
+    machine.install("id", "echo 1000")
+    assert "tor is missing" not in machine.set_up("runtime").stderr
 
 
 def test_installs_once_and_again_when_the_pins_change(machine: Machine) -> None:

@@ -1,0 +1,1 @@
+"""A private Tor network on loopback: real tor processes that trust nobody but each other."""
