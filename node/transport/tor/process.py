@@ -57,6 +57,7 @@ class TorProcess:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 env=environment,
+                cwd=directory,
                 limit=MAX_LINE_BYTES,
                 start_new_session=True,  # Ctrl-C is for the node, which ends its Tor in order
             )

@@ -11,6 +11,7 @@ each new Tor is told again.
 import asyncio
 import base64
 import contextlib
+import os
 import re
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
@@ -146,6 +147,11 @@ class TorSupervisor:
             self._failures += 1
             await self._clock.sleep(min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(self._failures - 1, 16)))
 
+    @property
+    def is_ready(self) -> bool:
+        """Can it be dialled through?"""
+        return self.state.phase is Phase.READY
+
     def get_tunnel(self) -> tuple[str, int]:
         """Host and port of Tor's HTTP CONNECT proxy.
 
@@ -153,7 +159,7 @@ class TorSupervisor:
             Unavailable: Tor is not ready.
         """
         run = self._run_now
-        if self.state.phase is not Phase.READY or run is None or run.tunnel is None:
+        if not self.is_ready or run is None or run.tunnel is None:
             raise Unavailable(
                 self.state.describe() or "Tor is not ready", hint=self.state.hint or "It is tried on."
             )
@@ -243,7 +249,7 @@ class TorSupervisor:
         while not run.control.is_closed:
             self._wake.clear()
             self._take_bootstrap(await run.control.get_info("status/bootstrap-phase"))
-            if self.state.percent == _DONE and self.state.phase is not Phase.READY:
+            if self.state.percent == _DONE and not self.is_ready:
                 await self._become_ready(run)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CHECK_EVERY_S):
@@ -269,7 +275,7 @@ class TorSupervisor:
             f"ED25519-V3:{base64.b64encode(service.key.expand()).decode()}",
             f"Flags={','.join(flags)}",
             f"MaxStreams={self._settings.max_streams}",
-            f"Port={service.port},unix:{service.socket}",
+            f"Port={service.port},unix:{self._get_target(service.socket)}",
             *(f"ClientAuthV3={_encode_base32(client)}" for client in service.clients),
         ]
         if self._settings.pow and _parse_version(self.state.version) >= POW_VERSION:
@@ -277,6 +283,14 @@ class TorSupervisor:
         lines = await control.ask(" ".join(words))
         if lines[0] != f"ServiceID={service.key.host}":
             raise LocalError("Tor made another onion address of the key than the node did")
+
+    def _get_target(self, socket: Path) -> str:
+        """A socket as Tor finds it. ADD_ONION takes no path with a space; our own Tor works in its directory."""
+        if self._settings.control is None:
+            return os.path.relpath(socket, self._directory)
+        if any(character.isspace() for character in str(socket)):
+            raise LocalError(f"a running Tor cannot be told of {socket}", hint="Name a home without spaces.")
+        return str(socket)
 
     def _on_event(self, line: str) -> None:
         match line.split(" "):

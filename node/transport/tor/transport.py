@@ -21,7 +21,7 @@ from node.config import NodeConfig
 from node.logs import Logger
 from node.rpc.limits import MAX_CONCURRENT_CALLS
 from node.transport.options import CLIENT_OPTIONS, PROXY_VARIABLES, SERVER_OPTIONS
-from node.transport.tor.supervisor import OnionService, Phase, TorSupervisor
+from node.transport.tor.supervisor import OnionService, TorSupervisor
 from node.transport.tor.torrc import TorSettings
 
 CONNECT_TIMEOUT_S = 90.0
@@ -121,7 +121,7 @@ class TorTransport:
     @property
     def is_ready(self) -> bool:
         """Is Tor ready?"""
-        return self._tor.state.phase is Phase.READY
+        return self._tor.is_ready
 
     def explain(self) -> str:
         """Why Tor is not ready, in words; empty if it is."""
