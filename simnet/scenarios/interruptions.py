@@ -16,10 +16,10 @@ from simnet.world.recordings import (
 )
 from simnet.world.world import World
 
-SIZE_BYTES = 4_000_000
+SIZE_BYTES = 8_000_000
 RATE_BYTES_S = 100_000.0
 RESETS_PER_S = 0.06
-REPLICATED_S = 1800.0
+REPLICATED_S = 900.0
 TRIES = 50
 RETRY_S = 5.0
 
@@ -27,8 +27,8 @@ RETRY_S = 5.0
 async def broken_transfers(world: World) -> None:
     """Connections are slow and break every few seconds: transfers go on behind what has come."""
     owner, *_ = await world.start_nodes(world.nodes)
-    recorded = await record(world, owner, SIZE_BYTES)
     world.set_climate(Conditions(latency_s=0.02, bandwidth_bytes_s=RATE_BYTES_S, reset_per_s=RESETS_PER_S))
+    recorded = await record(world, owner, SIZE_BYTES)
     await wait_replicated(world, owner, recorded, within_s=REPLICATED_S)
     world.set_climate(Conditions())
     heir, _ = await burn_down(world, owner)
