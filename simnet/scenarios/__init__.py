@@ -18,6 +18,7 @@ from simnet.scenarios.replication import (
 from simnet.scenarios.rollbacks import rolled_back_heads
 from simnet.scenarios.scarcity import clocks, disk_full, draw_full_disks, draw_wrong_clocks
 from simnet.scenarios.slowness import slow_loris
+from simnet.scenarios.witnesses import lying_witnesses
 from simnet.world.run import Scenario
 
 SCENARIOS: dict[str, Scenario] = {
@@ -39,6 +40,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("slow-loris", slow_loris, 5),
         Scenario("replays", replays, 5),
         Scenario("rolled-back-heads", rolled_back_heads, 6),
+        Scenario("lying-witnesses", lying_witnesses, 6),
         Scenario("all-at-once", all_at_once, 5, draw_anything),
     )
 }
