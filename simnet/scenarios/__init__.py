@@ -6,6 +6,7 @@ from simnet.scenarios.deletions import deleted_everywhere
 from simnet.scenarios.interruptions import broken_transfers
 from simnet.scenarios.liars import liar_among_replicas
 from simnet.scenarios.mixed import all_at_once, draw_anything
+from simnet.scenarios.offers import lying_offers
 from simnet.scenarios.power import failing_disks, power_cuts
 from simnet.scenarios.replays import replays
 from simnet.scenarios.replication import (
@@ -41,6 +42,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("replays", replays, 5),
         Scenario("rolled-back-heads", rolled_back_heads, 6),
         Scenario("lying-witnesses", lying_witnesses, 6),
+        Scenario("lying-offers", lying_offers, 5),
         Scenario("all-at-once", all_at_once, 5, draw_anything),
     )
 }
