@@ -3,6 +3,7 @@
 from simnet.scenarios.churn import churn_recording, draw_churn
 from simnet.scenarios.crashes import draw_holder_crashes, draw_owner_crashes, holder_crashes, owner_crash
 from simnet.scenarios.deletions import deleted_everywhere
+from simnet.scenarios.grants import lying_grants
 from simnet.scenarios.interruptions import broken_transfers
 from simnet.scenarios.liars import liar_among_replicas
 from simnet.scenarios.mixed import all_at_once, draw_anything
@@ -43,6 +44,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("rolled-back-heads", rolled_back_heads, 6),
         Scenario("lying-witnesses", lying_witnesses, 6),
         Scenario("lying-offers", lying_offers, 5),
+        Scenario("lying-grants", lying_grants, 5),
         Scenario("all-at-once", all_at_once, 5, draw_anything),
     )
 }
