@@ -19,7 +19,7 @@ from simnet.scenarios.replication import (
 )
 from simnet.scenarios.rollbacks import rolled_back_heads
 from simnet.scenarios.scarcity import clocks, disk_full, draw_full_disks, draw_wrong_clocks
-from simnet.scenarios.slowness import slow_loris
+from simnet.scenarios.slowness import slow_loris, slow_loris_for_hours
 from simnet.scenarios.witnesses import lying_witnesses
 from simnet.world.run import Scenario
 
@@ -40,6 +40,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("deleted-everywhere", deleted_everywhere, 5),
         Scenario("liar-among-replicas", liar_among_replicas, 5),
         Scenario("slow-loris", slow_loris, 5),
+        Scenario("slow-loris-for-hours", slow_loris_for_hours, 4),
         Scenario("replays", replays, 5),
         Scenario("rolled-back-heads", rolled_back_heads, 6),
         Scenario("lying-witnesses", lying_witnesses, 6),
