@@ -6,6 +6,7 @@ from dataclasses import replace
 import grpc
 
 from dht.ports import PeerIdentity
+from kernel.grants import verify_grant_list
 from kernel.multiaddr import Multiaddr
 from kernel.ports import Clock, Entropy, Offload, Records
 from kernel.sealing import compute_x25519_public
@@ -77,7 +78,8 @@ class Peering:
         self._tokens = Tokens(clock, entropy, self._is_known)
         self._presenter = Presenter(keys, clock, offload, software)
         device = keys.device.identity.public_key
-        self._acquaintances = Acquaintances(records, clock, keys.network, device)
+        grant_list = verify_grant_list(keys.grants, keys.network)
+        self._acquaintances = Acquaintances(records, clock, keys.network, device, grant_list)
         greeter = Greeter(self._presenter, self._acquaintances, entropy)
         self.book = PeerBook(self._acquaintances, greeter, transport, clock, entropy, log, peers)
         self.servicer = NodeServicer(
