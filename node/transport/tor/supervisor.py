@@ -285,7 +285,7 @@ class TorSupervisor:
             raise LocalError("Tor made another onion address of the key than the node did")
 
     def _get_target(self, socket: Path) -> str:
-        """A socket as Tor finds it. ADD_ONION takes no path with a space; our own Tor works in its directory."""
+        """A socket as Tor finds it. ADD_ONION takes no spaces; our own Tor works in its directory."""
         if self._settings.control is None:
             return os.path.relpath(socket, self._directory)
         if any(character.isspace() for character in str(socket)):
