@@ -142,7 +142,7 @@ async def serve(directory: Path) -> None:
         heads = HeadKeeper(ports, NETWORK, device)
         peering.load()
         services = [make_chunk_service(holdings, heads)]
-        await peering.prepare(lambda: True, lambda: STANDING, services)
+        peering.prepare(lambda: True, lambda: STANDING, services)
         peering.announce([await peering.open(ANY_PORT)])
         stack.push_async_callback(peering.stop)
         bare = grpc.aio.server()

@@ -189,7 +189,7 @@ class KillRun:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=get_environment(),
+            env=get_environment() | {"LUCID_TRANSPORT": "loopback"},
             start_new_session=True,
         )
 

@@ -102,7 +102,7 @@ class Peering:
         """Reads what is known of peers; returns what is wrong with it, in words."""
         return self._acquaintances.load()
 
-    async def prepare(
+    def prepare(
         self,
         is_serving: Callable[[], bool],
         get_standing: Callable[[], Standing],
@@ -115,7 +115,6 @@ class Peering:
             get_standing: what peers are told of the node.
             services: what is served beside `NodeService`.
         """
-        await self._presenter.prepare()
         self.servicer.start(get_standing)
         self._is_serving = is_serving
         self._interceptor = PeerInterceptor(
@@ -134,6 +133,7 @@ class Peering:
             UsageError: nothing listens on such an address.
             Conflict: the port is taken.
         """
+        await self._presenter.prepare()
         server = PeerServer(self._transport, self._interceptor, self._clock, self._is_serving)
         place = server.bind(address)
         await server.start(self._services)

@@ -539,7 +539,7 @@ WORK = (
         "a task goes on after the node was stopped",
         "record-replicate-restore",
         "node/rpc/link.py",
-        "            await end_task(watching)\n",
+        "            await end_task(sleeping)\n",
         "",
     ),
     _one(
