@@ -83,14 +83,18 @@ async def serve_echo(path: Path) -> AsyncIterator[Path]:
         server.close()
 
 
-async def connect(tunnel: tuple[str, int], name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connect(
+    tunnel: tuple[str, int], name: str, isolation: str = ""
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A stream to an onion service, HOST.onion:PORT, through Tor's HTTP CONNECT proxy.
+
+    Streams with another `isolation` have other circuits.
 
     Raises:
         ConnectionError: Tor refuses, or ends the stream.
     """
     reader, writer = await asyncio.open_connection(*tunnel)
-    writer.write(f"CONNECT {name} HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
+    writer.write(f"CONNECT {name} HTTP/1.1\r\nX-Tor-Stream-Isolation: {isolation}\r\n\r\n".encode())
     with suppress(asyncio.IncompleteReadError):
         head = await reader.readuntil(b"\r\n\r\n")
         if head.split(b" ")[1] == b"200":
