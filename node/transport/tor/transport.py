@@ -33,8 +33,8 @@ SOCKET_NAME = "p-{}.sock"
 """Where a service is served; filled with the first five characters of its address."""
 _COMMON = (
     # gRPC would ping at each message to learn how far the other side is. Over Tor that ping travels in a cell
-    # of its own right before the answer, and the one waits for the other's acknowledgement, 40 ms a hop. A fixed
-    # window does without; Tor's own, of some 250 kB a circuit, is smaller anyway.
+    # of its own right before the answer, and the one waits for the other's acknowledgement, 40 ms a hop. A
+    # fixed window does without; Tor's own, of some 250 kB a circuit, is smaller anyway.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
 )
