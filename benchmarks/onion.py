@@ -157,7 +157,7 @@ def _describe(times: Times, rounds: int) -> Figure:
     count = len(times["call", "node"])
     notes = [
         f"{rounds} rounds, each with new circuits for both: {CHUNKS} chunks of {BLOB_BYTES >> 20} MiB"
-        f" put and got, one after the other, then {CALLS} calls; as many echoes of {ECHO_BYTES} bytes between.",
+        f" put and got, one after the other, then {CALLS} calls; as many echoes of {ECHO_BYTES} bytes.",
         f"All Tor processes share this machine's cores. Percentiles over {count} calls; median of chunks"
         f" {median(times['put', 'node']):.1f} s a put.",
     ]

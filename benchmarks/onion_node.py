@@ -1,7 +1,7 @@
 """The far side of the figure over Tor: a node that keeps chunks, and a bare stream server beside it.
 
-`python -m benchmarks.onion_node DIRECTORY` reads the torrc lines of a private network, in JSON, from its first
-line of input, prints the addresses of both onion services, and serves until its input ends.
+`python -m benchmarks.onion_node DIRECTORY` reads the torrc lines of a private network, in JSON, from one line
+of input, prints the addresses of both onion services, and serves until its input ends.
 """
 
 import asyncio
