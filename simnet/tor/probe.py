@@ -37,8 +37,7 @@ async def call_onion_service(options: Sequence[str], directory: Path, timeout_s:
     Raises:
         Unavailable: tor is missing, or the call did not succeed in time.
     """
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(mode=0o700, parents=True)
+    _clear(directory)
     settings = TorSettings(program=find_tor(), options=tuple(options))
     log = make_logger("error", "text")
     tor = TorSupervisor(
@@ -59,6 +58,11 @@ async def call_onion_service(options: Sequence[str], directory: Path, timeout_s:
         raise Unavailable(f"no call through Tor while {step}: {why}") from error
     finally:
         await end_task(keeping)
+
+
+def _clear(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(mode=0o700, parents=True)
 
 
 @asynccontextmanager

@@ -48,6 +48,7 @@ class Place:
     root: Path
     passphrase_file: Path
     daemons: list[Daemon] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def home(self) -> Path:
@@ -61,7 +62,7 @@ class Place:
             [sys.executable, "-m", "node.cli", "--home", str(self.home), *arguments],
             input=input_bytes,
             capture_output=True,
-            env=clean_environment() | (environment or {}),
+            env=clean_environment() | self.environment | (environment or {}),
             cwd=self.root,
             timeout=DEADLINE_S,
             check=False,
@@ -86,7 +87,7 @@ class Place:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=clean_environment() | (environment or {}),
+                env=clean_environment() | self.environment | (environment or {}),
                 cwd=self.root,
             )
         self.daemons.append(Daemon(process, log))

@@ -11,7 +11,7 @@ from pathlib import Path
 from kernel.errors import LocalError, Unavailable
 from kernel.uninterrupted import end_task
 from node.logs import Logger
-from node.transport.tor.torrc import TorSettings, make_torrc
+from node.transport.tor.torrc import TorSettings, make_arguments, make_torrc
 
 STOP_GRACE_S = 5.0
 MAX_LINE_BYTES = 16 << 10
@@ -49,10 +49,7 @@ class TorProcess:
         try:
             process = await asyncio.create_subprocess_exec(
                 settings.program,
-                "--defaults-torrc",
-                "/dev/null",
-                "-f",
-                "-",  # a torrc may hold the password of a proxy: it goes through a pipe
+                *make_arguments(os.getpid()),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
@@ -67,7 +64,11 @@ class TorProcess:
             raise Unavailable(f"{settings.program} cannot be run: {error.strerror}") from error
         log.info("tor started", pid=process.pid)
         tor = cls(process, log)
-        await tor._tell(make_torrc(directory, control, settings, os.getpid()))
+        try:
+            await tor._tell(make_torrc(directory, control, settings))
+        except BaseException:
+            await tor.stop()
+            raise
         return tor
 
     @property
@@ -79,8 +80,9 @@ class TorProcess:
         """Waits for its end; tells how and, in its words, why it ended."""
         status = await self._process.wait()
         await self._reading
-        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        return ": ".join([f"Tor was {how}" if status < 0 else f"Tor {how}", *self._warnings])
+        if status < 0:  # what it warned of before is not why
+            return f"Tor was killed by {signal.Signals(-status).name}"
+        return ": ".join([f"Tor ended with status {status}", *self._warnings])
 
     async def stop(self) -> None:
         """Ends it, well if it can."""
