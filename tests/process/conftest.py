@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,14 @@ class Place:
         assert done.returncode == 0, done.stderr.decode()
         return json.loads(done.stdout)
 
-    def start(self, *arguments: str, code: str = "", environment: dict[str, str] | None = None) -> Daemon:
-        """Starts a daemon; `code` runs before it, for faults."""
+    def start(
+        self,
+        *arguments: str,
+        code: str = "",
+        environment: dict[str, str] | None = None,
+        wrapper: Sequence[str] = (),
+    ) -> Daemon:
+        """Starts a daemon; `code` runs before it, for faults; `wrapper` is a program that runs it."""
         log = self.root / f"log-{len(self.daemons)}"
         launcher = (
             f"{code}\nfrom node.cli import main; main()" if code else "from node.cli import main; main()"
@@ -83,7 +89,7 @@ class Place:
         command = [sys.executable, "-c", launcher, "--home", str(self.home), "run", "--log-format", "json"]
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*command, "--passphrase-file", str(self.passphrase_file), *arguments],
+                [*wrapper, *command, "--passphrase-file", str(self.passphrase_file), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -1,12 +1,13 @@
 """Real daemons on a private Tor network, and how a test waits for what they do."""
 
+import contextlib
 import os
 import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -18,7 +19,8 @@ from node.home import Home
 from tests.process.conftest import Place, make_place, wait_for
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
-LOOPBACK = "0100007F"
+LOOPBACK, UNSPECIFIED = "0100007F:", "00000000:"
+LISTENING = "0A"
 
 
 class TorPlace(Place):
@@ -117,26 +119,45 @@ def make_tor_place(root: Path, tor_options: Sequence[str]) -> Iterator[TorPlace]
         yield place
 
 
-def find_sockets(pid: int) -> dict[str, set[str]]:
-    """Local addresses of a process's IP sockets, as HOST:PORT in the hexadecimal of the kernel, by table."""
-    links = [str(link.readlink()) for link in list_descriptors(pid)]
-    inodes = {match[1] for link in links if (match := re.fullmatch(r"socket:\[(\d+)\]", link))}
-    found: dict[str, set[str]] = {}
+def is_kept(owner: TorPlace, session: str) -> bool:
+    """Does the one peer hold every chunk, and a head that leads to them?"""
+    shown = owner.json("replicas", session)
+    held = {one["chunk"] for one in shown["replicas"] if one["held"]}
+    chunks: int = owner.json("session", "show", session)["chunks"]
+    return len(held) == chunks and bool(shown["heads"] == 1)
+
+
+@dataclass(frozen=True)
+class IpSocket:
+    """A socket of a process, as the kernel lists it: addresses as ADDRESS:PORT in hexadecimal."""
+
+    table: str
+    local: str
+    remote: str
+    state: str
+
+    @property
+    def is_loopback_tcp(self) -> bool:
+        """Does it stay in this machine, and carries a stream?"""
+        away = (LOOPBACK, UNSPECIFIED) if self.state == LISTENING else (LOOPBACK,)
+        return self.table == "tcp" and self.local.startswith(LOOPBACK) and self.remote.startswith(away)
+
+
+def find_sockets(pid: int) -> list[IpSocket]:
+    """A process's IP sockets."""
+    inodes = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            match = re.fullmatch(r"socket:\[(\d+)\]", str(link.readlink()))
+            inodes.add(match[1] if match else "")
+    found = []
     for table in ("tcp", "tcp6", "udp", "udp6"):
         lines = [line.split() for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]]
-        found[table] = {words[1] for words in lines if words[9] in inodes}
+        found += [IpSocket(table, *words[1:4]) for words in lines if words[9] in inodes]
     return found
 
 
-def list_descriptors(pid: int) -> list[Path]:
-    """Those of a process that are links still when they are looked at."""
-    return [link for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
-
-
 def get_children(pid: int) -> list[int]:
-    """Processes that a process has started."""
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(word) for word in text.split()]
-
-
-Events = list[dict[str, Any]]
+    """Processes that a process has started, by any of its threads."""
+    texts = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [int(word) for text in texts for word in text.split()]

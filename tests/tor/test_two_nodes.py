@@ -7,19 +7,11 @@ from pathlib import Path
 
 from simnet.tor.probe import connect
 from tests.process.conftest import wait_for
-from tests.tor.nodes import TorPlace
+from tests.tor.nodes import TorPlace, is_kept
 
 Pair = tuple[TorPlace, TorPlace]
 BYTES = 3 << 20
 DIAL_TIMEOUT_S = 20.0
-
-
-def is_kept(owner: TorPlace, session: str) -> bool:
-    """Does the peer hold every chunk, and a head that leads to them?"""
-    shown = owner.json("replicas", session)
-    held = {one["chunk"] for one in shown["replicas"] if one["held"]}
-    chunks: int = owner.json("session", "show", session)["chunks"]
-    return len(held) == chunks and bool(shown["heads"] == 1)
 
 
 def list_blobs(place: TorPlace) -> list[Path]:
