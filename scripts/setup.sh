@@ -65,6 +65,8 @@ case $profile in
     # The tests let other programs judge what we write: units, and terminal recordings.
     command -v systemd-analyze >/dev/null || need systemd
     command -v asciinema >/dev/null || need asciinema
+    # What a node asks of the kernel is looked at from outside.
+    command -v strace >/dev/null || need strace
     # grpcurl, which calls our servers as others would, is built from its pinned source.
     command -v go >/dev/null || need golang-go
     ;;

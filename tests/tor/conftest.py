@@ -103,8 +103,8 @@ SHARED: list[Network] = []
 
 
 @pytest.fixture(scope="session")
-def client_options(tmp_path_factory: pytest.TempPathFactory, keys: Path) -> list[str]:
-    """With which a Tor uses the network that all tests of this run share; who comes first starts it.
+def shared_network(tmp_path_factory: pytest.TempPathFactory, keys: Path) -> Any:
+    """What the network that all tests of this run share says of itself; who comes first starts it.
 
     It ends with the run, however that ends: it works for the process that all workers are children of.
     """
@@ -116,11 +116,16 @@ def client_options(tmp_path_factory: pytest.TempPathFactory, keys: Path) -> list
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not told.exists():
             SHARED.append(Network(folder, keys, os.getppid() if is_worker else os.getpid()))
-            options = SHARED[0].wait_up()["client_options"]
-            told.with_suffix(".new").write_text(json.dumps(options))
+            document = SHARED[0].wait_up()
+            told.with_suffix(".new").write_text(json.dumps(document))
             told.with_suffix(".new").rename(told)
-    options = json.loads(told.read_text())
-    return [str(option) for option in options]
+    return json.loads(told.read_text())
+
+
+@pytest.fixture(scope="session")
+def client_options(shared_network: Any) -> list[str]:
+    """Lines of a torrc with which a Tor uses the shared network, and no other."""
+    return [str(option) for option in shared_network["client_options"]]
 
 
 MakeNodes = Callable[[int], list[TorPlace]]

@@ -1,12 +1,13 @@
 """A program that says at its control socket that it is a Tor of some version; it opens nothing else.
 
-Usage: fake_tor.py VERSION FILE, and what a Tor is told: it takes its control socket from the torrc on standard
-input, and writes all commands that it gets into FILE.
+Usage: fake_tor.py VERSION FILE, and what a Tor is told. Where its control socket is to be says the torrc on
+standard input; all commands that it gets go to FILE.
 """
 
 import re
 import socket
 import sys
+from pathlib import Path
 
 VERSION, FILE = sys.argv[1:3]
 ANSWERS = {
@@ -20,7 +21,7 @@ def serve(path: str) -> None:
         server.bind(path)
         server.listen()
         connection, _ = server.accept()
-        with connection, connection.makefile("rw", newline="") as stream, open(FILE, "a") as log:
+        with connection, connection.makefile("rw", newline="") as stream, Path(FILE).open("a") as log:
             for line in stream:
                 log.write(line)
                 log.flush()

@@ -1,4 +1,4 @@
-"""A node whose Tor is missing, wrong, mute or led astray reaches nobody, says why, and goes on when that ends."""
+"""A node whose Tor is missing, wrong, mute or lost reaches nobody, says why, and goes on when that ends."""
 
 import contextlib
 import os
@@ -50,7 +50,9 @@ def check_closed(place: TorPlace, pid: int, why: str) -> None:
     place.wait_status(lambda status: re.search(why, "".join(status.problems)))
     assert not place.is_serving()
     sockets = find_sockets(pid)
-    assert [one.state for one in sockets if one.is_loopback_tcp] == ["0A"], "the metrics listener, and no other"
+    assert [one.state for one in sockets if one.is_loopback_tcp] == ["0A"], (
+        "the metrics listener, and no other"
+    )
     assert all(one.is_loopback_tcp for one in sockets)
     assert all(one.is_loopback_tcp for child in get_children(pid) for one in find_sockets(child))
     session = place.record(b"recorded although nobody is reached")
