@@ -29,6 +29,7 @@ STREAM = "onions"
 REACH_EVERY_S = 600.0
 REACH_AGAIN_S = 30.0
 PUBLISH_TIMEOUT_S = 180.0
+TRY_AGAIN_S = 30.0
 
 
 class Onions:
@@ -82,8 +83,8 @@ class Onions:
         self._port = port
         self._rotate_every_s = rotate_every_s
         self._grace_s = grace_s
-        self._next_grace_s = grace_s
         self._onions: tuple[Onion, ...] = ()
+        self._opened: set[int] = set()
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
         self._kept = asyncio.Event()
@@ -103,8 +104,7 @@ class Onions:
             return
         onions = expire(await self._load(), self._now_s()) or begin(self._now_s())
         await self._keep(onions)
-        for onion in self._onions:
-            await self._open(onion)
+        await self._open_all()
         self._announce()
 
     async def run(self) -> None:
@@ -147,6 +147,17 @@ class Onions:
         if not self._publisher.is_ready:
             raise Unavailable(self._publisher.explain(), hint="`lucid-node doctor` tells more.")
 
+    async def check(self) -> bool:
+        """Calls this node through the network, if it can be found there; True if it answers.
+
+        Raises:
+            Conflict: the node serves nobody.
+        """
+        if not self._onions:
+            raise Conflict("this node has no onion service", hint="Set `listen` to `onion`.")
+        address = self._find_current()
+        return address is not None and await self._try_reach(address)
+
     def describe(self) -> control_pb2.TorStatus:
         """How the node stands in Tor."""
         status = self._publisher.describe()
@@ -174,16 +185,18 @@ class Onions:
             try:
                 async with self._turn:
                     await self._step()
+                wait_s = compute_wait_s(self._onions, self._now_s(), self._rotate_every_s)
             except LucidError as error:
                 self._log.error("onion services cannot be changed", why=str(error))
-            wait_s = compute_wait_s(self._onions, self._now_s(), self._rotate_every_s)
+                wait_s = TRY_AGAIN_S
             await wait_for_event(self._wake, self._clock, wait_s if wait_s is None else max(1.0, wait_s))
 
     async def _step(self) -> None:
         now_s = self._now_s()
+        await self._open_all()
         following = next((onion for onion in self._onions if onion.is_next), None)
         if following is not None and self._publisher.is_published(self._get_host(following)):
-            await self._keep(promote(self._onions, now_s, self._next_grace_s))
+            await self._keep(promote(self._onions, now_s))
             self._announce()
             self._log.info("onion service replaced", now=self._get_host(following))
         for onion in self._onions:
@@ -195,15 +208,16 @@ class Onions:
     async def _begin_rotation(self, grace_s: int) -> None:
         if not self._onions:
             raise Conflict("this node has no onion service", hint="Set `listen` to `onion`.")
-        self._next_grace_s = grace_s
-        await self._keep(rotate(self._onions, self._now_s()))
-        await self._open(self._onions[-1])
+        await self._keep(rotate(self._onions, self._now_s(), grace_s))
         self._wake.set()
 
-    async def _open(self, onion: Onion) -> None:
-        key = self._keys.onion(onion.index)
-        await self._peering.open(self._get_address(onion))
-        await self._publisher.publish(key, self._port)
+    async def _open_all(self) -> None:
+        """Serves what is written down and not served yet, and has it published."""
+        for onion in self._onions:
+            if onion.index not in self._opened:
+                await self._peering.open(self._get_address(onion))
+                self._opened.add(onion.index)
+                await self._publisher.publish(self._keys.onion(onion.index), self._port)
 
     async def _close(self, onion: Onion) -> None:
         """Lets nobody in any more, cuts what is still connected, and forgets it."""
@@ -223,20 +237,27 @@ class Onions:
     async def _watch_reach(self) -> None:
         """Calls this node through the network, now and then."""
         while True:
-            current = next(onion for onion in self._onions if onion.is_current)
-            if not self._publisher.is_published(self._get_host(current)):
+            address = self._find_current()
+            if address is None:
                 await self._publisher.wait_changed()
                 continue
-            await self._try_reach(self._get_address(current))
+            await self._try_reach(address)
             await self._clock.sleep(REACH_AGAIN_S if self.reach_trouble else REACH_EVERY_S)
 
-    async def _try_reach(self, address: Multiaddr) -> None:
+    def _find_current(self) -> Multiaddr | None:
+        """Where peers find this node; None while they do not."""
+        current = next(onion for onion in self._onions if onion.is_current)
+        is_found = self._publisher.is_ready and self._publisher.is_published(self._get_host(current))
+        return self._get_address(current) if is_found else None
+
+    async def _try_reach(self, address: Multiaddr) -> bool:
         try:
             self.reach_ns = await reach(self._publisher, address, self._clock)
             self.reached_ns, self.reach_trouble = self._clock.wall_ns(), ""
         except LucidError as error:
             self.reach_trouble = str(error)
             self._log.warning("not reachable through Tor", why=str(error))
+        return not self.reach_trouble
 
     async def _load(self) -> tuple[Onion, ...]:
         """The newest state that was written; empty if there is none."""
@@ -246,7 +267,7 @@ class Onions:
         for _, payload in reversed(contents.records):
             with contextlib.suppress(DecodeError):
                 state = node_pb2.OnionState.FromString(payload)
-                return tuple(Onion(entry.index, entry.since_s, entry.until_s) for entry in state.onions)
+                return tuple(Onion(one.index, one.since_s, one.until_s, one.grace_s) for one in state.onions)
         return ()
 
     async def _keep(self, onions: Sequence[Onion]) -> None:
@@ -254,7 +275,10 @@ class Onions:
         if tuple(onions) == self._onions:
             return
         entries = [
-            node_pb2.OnionEntry(index=one.index, since_s=one.since_s, until_s=one.until_s) for one in onions
+            node_pb2.OnionEntry(
+                index=one.index, since_s=one.since_s, until_s=one.until_s, grace_s=one.grace_s
+            )
+            for one in onions
         ]
         payload = node_pb2.OnionState(onions=entries).SerializeToString()
         await self._journal.append(STREAM, [payload])

@@ -6,17 +6,15 @@ What a running daemon knows is asked of it; without one, the program and its set
 """
 
 import os
-import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from kernel.errors import Unavailable
 from node.check import Check, Verdict
 from node.config import NodeConfig
-from node.transport.tor.process import INSTALL_HINT
-from node.transport.tor.supervisor import LEAST_VERSION, parse_version
-from node.transport.tor.torrc import make_torrc
+from node.transport.tor.program import ask_version, check_version, find_program
+from node.transport.tor.torrc import make_arguments, make_torrc
 
 if TYPE_CHECKING:
     from lucid.v1 import control_pb2
@@ -39,24 +37,16 @@ def examine_tor_program(config: NodeConfig) -> Iterator[Check]:
     if config.tor_control:
         yield Check("tor", Verdict.NOTE, f"the daemon attaches to the Tor at {config.tor_control}")
         return
-    program = shutil.which(config.tor_program)
-    if program is None:
-        yield Check("tor", Verdict.WRONG, f"there is no program {config.tor_program}", INSTALL_HINT)
+    try:
+        program = find_program(config.tor_program)
+        version = ask_version(program)
+        check_version(version)
+    except Unavailable as error:
+        yield Check("tor", Verdict.WRONG, str(error), error.hint)
         return
-    said = _run([program, "--version"], "")
-    match = re.match(r"Tor version ([0-9.]+[0-9])", said)
-    if match is None:
-        yield Check("tor", Verdict.WRONG, f"{program} does not say its version", INSTALL_HINT)
-        return
-    if parse_version(match[1]) < LEAST_VERSION:
-        least = ".".join(map(str, LEAST_VERSION))
-        yield Check(
-            "tor", Verdict.WRONG, f"version {match[1]} is too old: {least} is the least", INSTALL_HINT
-        )
-        return
-    yield Check("tor", Verdict.OK, f"{program} is version {match[1]}")
-    torrc = make_torrc(config.home.tor, config.home.tor_socket, config.tor_settings, os.getpid())
-    said = _run([program, "--defaults-torrc", os.devnull, "--verify-config", "-f", "-"], torrc)
+    yield Check("tor", Verdict.OK, f"{program} is version {version}")
+    torrc = make_torrc(config.home.tor, config.home.tor_socket, config.tor_settings)
+    said = _run([program, *make_arguments(os.getpid()), "--verify-config"], torrc)
     if "Configuration was valid" in said:
         yield Check("tor settings", Verdict.OK, "Tor understands them")
         return

@@ -50,7 +50,8 @@ command -v gcc >/dev/null || need gcc
 has_header stdlib.h || need libc6-dev
 has_header gmp.h || need libgmp-dev
 [ -e "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] || need "python$version-dev"
-has_tor() { command -v tor >/dev/null && command -v tor-gencert >/dev/null; }
+# Debian has tor where only root looks.
+has_tor() { PATH="$PATH:/usr/local/sbin:/usr/sbin" command -v tor >/dev/null && command -v tor-gencert >/dev/null; }
 case $profile in
   runtime)
     extra=
@@ -65,6 +66,8 @@ case $profile in
     # The tests let other programs judge what we write: units, and terminal recordings.
     command -v systemd-analyze >/dev/null || need systemd
     command -v asciinema >/dev/null || need asciinema
+    # What a node asks of the kernel is looked at from outside.
+    command -v strace >/dev/null || need strace
     # grpcurl, which calls our servers as others would, is built from its pinned source.
     command -v go >/dev/null || need golang-go
     ;;

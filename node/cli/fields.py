@@ -73,6 +73,20 @@ ONIONS = (
     " times are ISO 8601 in UTC or null"
 )
 
+_TOR = {
+    "phase": "`stopped`, `starting`, `bootstrapping` or `ready`",
+    "percent": "of the bootstrap",
+    "summary": "what Tor does now, in its words",
+    "version": "of Tor",
+    "trouble": "why nothing goes through Tor; empty if it is ready",
+    "hint": "what to do about it",
+    "tunnel": "host and port of Tor's HTTP tunnel, which leads to onion services; empty if Tor is not ready",
+    "onions": ONIONS,
+    "reached": "when the node last reached itself through the network, ISO 8601 in UTC; null: never",
+    "reach_ms": "milliseconds that this took, the connection included",
+    "reach_trouble": "why the last try failed; empty if it did not",
+}
+
 COMMAND_FIELDS: dict[str, Fields] = {
     "init": {
         "peer_id": "ID of the node",
@@ -133,18 +147,8 @@ COMMAND_FIELDS: dict[str, Fields] = {
         "checks": "an array of {`name`, `state`, `what`, `hint`}; `state` is `ok`, `note` or `wrong`",
         "rebuilt": "what `--rebuild` did, an array of texts",
     },
-    "onion show": {
-        "phase": "`stopped`, `starting`, `bootstrapping` or `ready`",
-        "percent": "of the bootstrap",
-        "summary": "what Tor does now, in its words",
-        "version": "of Tor",
-        "trouble": "why nothing goes through Tor; empty if it is ready",
-        "hint": "what to do about it",
-        "onions": ONIONS,
-        "reached": "when the node last reached itself through the network, ISO 8601 in UTC; null: never",
-        "reach_ms": "milliseconds that this took, the connection included",
-        "reach_trouble": "why the last try failed; empty if it did not",
-    },
+    "onion show": _TOR,
+    "onion check": _TOR,
     "onion rotate": {"onions": ONIONS},
     "passphrase change": {"peer_id": "ID of the node", "home": "where the node lives"},
     "service install": {"unit": "path of the unit file", "commands": "what to run next, an array"},

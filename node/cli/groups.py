@@ -41,6 +41,7 @@ COMMANDS: "Table" = {
     "ping": ("node.cli.ping", "Call a peer and tell how long it takes."),
     "onion": {
         "show": ("node.cli.onion", "Show how the node stands in Tor."),
+        "check": ("node.cli.onion", "Call this node through the network, as a stranger would."),
         "rotate": ("node.cli.onion", "Replace the onion service by a new one."),
     },
     "grpc-token": ("node.cli.grpc_token", "Print a header with which grpcurl may call this node."),

@@ -1,4 +1,4 @@
-"""`lucid-node onion show` and `lucid-node onion rotate`."""
+"""`lucid-node onion show`, `onion check` and `onion rotate`."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,18 @@ def show_command(home: "Home", as_json: bool) -> int:
         raise Conflict("this node does not use Tor", hint="Set `listen` to `onion`, or name a peer.")
     emit(describe_tor(status.tor), format_tor(status.tor), as_json=as_json)
     return 0 if status.tor.phase == "ready" else 1
+
+
+@command("check")
+def check_command(home: "Home", as_json: bool) -> int:
+    """Dials the onion service anew, through Tor, and tells what `show` does; fails if nobody answers."""
+    from node.cli.output import emit
+    from node.control.client import ControlClient
+
+    with ControlClient(home) as client:
+        checked = client.check_onion()
+    emit(describe_tor(checked.tor), format_tor(checked.tor), as_json=as_json)
+    return 0 if checked.reached else 1
 
 
 @command("rotate")
@@ -60,6 +72,7 @@ def describe_tor(tor: "control_pb2.TorStatus") -> dict[str, Any]:
         "version": tor.version,
         "trouble": tor.trouble,
         "hint": tor.hint,
+        "tunnel": tor.tunnel,
         "onions": [_describe_onion(onion) for onion in tor.onions],
         "reached": iso_time(tor.reached_ns),
         "reach_ms": tor.reach_us / 1000,
@@ -71,7 +84,7 @@ def format_tor(tor: "control_pb2.TorStatus") -> str:
     """The same for people."""
     from node.cli.output import format_facts
 
-    facts = format_facts([("Tor", format_phase(tor)), ("Reached", format_reach(tor))])
+    facts = format_facts([("Tor", format_phase(tor)), ("Tunnel", tor.tunnel), ("Reached", format_reach(tor))])
     return "\n\n".join(part for part in (facts, _format_onions(tor.onions)) if part)
 
 

@@ -133,6 +133,11 @@ class ControlClient:
             request = control_pb2.RotateOnionRequest(grace_s=grace_s)
             return list(self.stub.RotateOnion(request, timeout=deadline("RotateOnion")).onions)
 
+    def check_onion(self) -> control_pb2.CheckOnionResponse:
+        """Calls the node's own onion service through the network."""
+        with mapping():
+            return self.stub.CheckOnion(control_pb2.CheckOnionRequest(), timeout=deadline("CheckOnion"))
+
     def prove_session(self, request: control_pb2.ProveSessionRequest) -> bytes:
         """A proof bundle of a session."""
         with mapping():

@@ -35,6 +35,7 @@ METHODS = {
     "PingPeer": MethodLimit(30.0),
     "MakeToken": MethodLimit(10.0),
     "RotateOnion": MethodLimit(200.0),
+    "CheckOnion": MethodLimit(120.0),
     "ListReplicas": MethodLimit(60.0),
     "WaitReplicas": MethodLimit(None),
     "AuditSession": MethodLimit(None),

@@ -1,6 +1,6 @@
 """The methods of the control API that concern other nodes."""
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
 
@@ -8,6 +8,9 @@ from kernel.errors import Conflict, Unavailable
 from lucid.v1 import control_pb2
 from node.compose import Node
 from session.bundle_builder import Shown
+
+if TYPE_CHECKING:
+    from node.onions import Onions
 
 Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
 
@@ -51,11 +54,22 @@ class PeerMethods:
         self, request: control_pb2.RotateOnionRequest, context: Context
     ) -> control_pb2.RotateOnionResponse:
         """Replaces the onion service."""
-        onions = self._node.onions
-        if onions is None:
-            raise Conflict("this node does not use Tor", hint="Set `listen` to `onion`.")
+        onions = self._get_onions()
         await onions.rotate(request.grace_s if request.HasField("grace_s") else None)
         return control_pb2.RotateOnionResponse(onions=onions.describe().onions)
+
+    async def CheckOnion(  # noqa: N802
+        self, request: control_pb2.CheckOnionRequest, context: Context
+    ) -> control_pb2.CheckOnionResponse:
+        """Calls the node's own onion service."""
+        onions = self._get_onions()
+        reached = await onions.check()
+        return control_pb2.CheckOnionResponse(tor=onions.describe(), reached=reached)
+
+    def _get_onions(self) -> "Onions":
+        if self._node.onions is None:
+            raise Conflict("this node does not use Tor", hint="Set `listen` to `onion`.")
+        return self._node.onions
 
     async def ProveSession(  # noqa: N802
         self, request: control_pb2.ProveSessionRequest, context: Context

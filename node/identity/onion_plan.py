@@ -23,11 +23,13 @@ class Onion:
         index: number of its key.
         since_s: Unix seconds when it became the current one; 0: it is to be the next.
         until_s: Unix seconds when it goes; 0: when another one has replaced it.
+        grace_s: seconds for which the one before stays when this one, still to be the next, has replaced it.
     """
 
     index: int
     since_s: int
     until_s: int = 0
+    grace_s: int = 0
 
     @property
     def is_next(self) -> bool:
@@ -45,8 +47,8 @@ def begin(now_s: int) -> tuple[Onion, ...]:
     return (Onion(0, now_s),)
 
 
-def rotate(onions: Sequence[Onion], now_s: int) -> tuple[Onion, ...]:
-    """Adds the next service.
+def rotate(onions: Sequence[Onion], now_s: int, grace_s: int) -> tuple[Onion, ...]:
+    """Adds the next service; the one before it is to stay for `grace_s` seconds then.
 
     Raises:
         Conflict: another rotation is not over yet.
@@ -60,16 +62,18 @@ def rotate(onions: Sequence[Onion], now_s: int) -> tuple[Onion, ...]:
                 f"the last onion service is still served for {left}",
                 hint="Peers that were away need that time to learn the new address. Try again then.",
             )
-    return (*onions, Onion(max(onion.index for onion in onions) + 1, 0))
+    return (*onions, Onion(max(onion.index for onion in onions) + 1, 0, grace_s=grace_s))
 
 
-def promote(onions: Sequence[Onion], now_s: int, grace_s: int) -> tuple[Onion, ...]:
-    """Makes the next service the current one; the one before stays for `grace_s` seconds."""
-    return tuple(
-        replace(onion, since_s=now_s)
-        if onion.is_next
-        else replace(onion, until_s=onion.until_s or max(1, now_s + grace_s))
-        for onion in onions
+def promote(onions: Sequence[Onion], now_s: int) -> tuple[Onion, ...]:
+    """Makes the next service, if there is one, the current one; the one before has its end then."""
+    following = next((onion for onion in onions if onion.is_next), None)
+    if following is None:
+        return tuple(onions)
+    ends_s = max(1, now_s + following.grace_s)
+    return (
+        *(replace(onion, until_s=ends_s) for onion in onions if onion != following),
+        replace(following, since_s=now_s, grace_s=0),
     )
 
 

@@ -169,7 +169,7 @@ class PeerBook:
         found = {
             id(link): link
             for link in self._links
-            if name in (str(link.address), str(link.address.place))
+            if name in {str(one) for at in (link.address, link.dialled) for one in (at, at.place)}
             or (name and link.device is not None and encode_peer_id(link.device).startswith(name))
         }
         if not found:

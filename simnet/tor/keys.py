@@ -21,9 +21,9 @@ from typing import Any
 from blake3 import blake3
 
 from kernel.errors import LocalError
+from node.transport.tor.program import find_program
 from simnet.homes import get_environment
 from simnet.process import Child
-from simnet.tor.programs import find_program
 
 CACHE_NAME = "tor-keys-1.json"  # the number is the format's
 MAX_CACHE_BYTES = 1 << 20

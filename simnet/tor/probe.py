@@ -37,7 +37,7 @@ async def call_onion_service(options: Sequence[str], directory: Path, timeout_s:
     Raises:
         Unavailable: tor is missing, or the call did not succeed in time.
     """
-    _empty(directory)
+    _clear(directory)
     settings = TorSettings(program=find_tor(), options=tuple(options))
     log = make_logger("error", "text")
     tor = TorSupervisor(
@@ -60,7 +60,7 @@ async def call_onion_service(options: Sequence[str], directory: Path, timeout_s:
         await end_task(keeping)
 
 
-def _empty(directory: Path) -> None:
+def _clear(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(mode=0o700, parents=True)
 

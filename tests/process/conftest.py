@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class Place:
     root: Path
     passphrase_file: Path
     daemons: list[Daemon] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def home(self) -> Path:
@@ -61,7 +62,7 @@ class Place:
             [sys.executable, "-m", "node.cli", "--home", str(self.home), *arguments],
             input=input_bytes,
             capture_output=True,
-            env=clean_environment() | (environment or {}),
+            env=clean_environment() | self.environment | (environment or {}),
             cwd=self.root,
             timeout=DEADLINE_S,
             check=False,
@@ -73,8 +74,14 @@ class Place:
         assert done.returncode == 0, done.stderr.decode()
         return json.loads(done.stdout)
 
-    def start(self, *arguments: str, code: str = "", environment: dict[str, str] | None = None) -> Daemon:
-        """Starts a daemon; `code` runs before it, for faults."""
+    def start(
+        self,
+        *arguments: str,
+        code: str = "",
+        environment: dict[str, str] | None = None,
+        wrapper: Sequence[str] = (),
+    ) -> Daemon:
+        """Starts a daemon; `code` runs before it, for faults; `wrapper` is a program that runs it."""
         log = self.root / f"log-{len(self.daemons)}"
         launcher = (
             f"{code}\nfrom node.cli import main; main()" if code else "from node.cli import main; main()"
@@ -82,11 +89,11 @@ class Place:
         command = [sys.executable, "-c", launcher, "--home", str(self.home), "run", "--log-format", "json"]
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*command, "--passphrase-file", str(self.passphrase_file), *arguments],
+                [*wrapper, *command, "--passphrase-file", str(self.passphrase_file), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=clean_environment() | (environment or {}),
+                env=clean_environment() | self.environment | (environment or {}),
                 cwd=self.root,
             )
         self.daemons.append(Daemon(process, log))

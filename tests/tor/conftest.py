@@ -1,5 +1,7 @@
-"""A private Tor network as a process of its own, and what is left of it."""
+"""Private Tor networks as processes of their own, one of which all tests of a run share, and what is left."""
 
+import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -11,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.tor.nodes import TorPlace, make_tor_place
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 90
@@ -41,18 +45,23 @@ def find_users(folder: Path) -> list[int]:
 class Network:
     """`lucid-simnet tor-network` in the foreground."""
 
-    def __init__(self, folder: Path, keys: Path) -> None:
+    def __init__(self, folder: Path, keys: Path, owner_pid: int) -> None:
+        """`owner_pid` is the process with which the network ends."""
         self.folder = folder
         self.output = folder.with_suffix(".output")
         self.log = folder.with_suffix(".log")
         folder.mkdir(exist_ok=True)
         if not (folder / "keys").exists():
             (folder / "keys").symlink_to(keys)
-        options = ["--dir", str(folder), "--pid", str(os.getpid()), "--json"]
+        options = ["--dir", str(folder), "--pid", str(owner_pid), "--json"]
         environment = dict(os.environ) | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'proto'}"}
         with self.output.open("wb") as output, self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*SIMNET, "tor-network", *options], stdout=output, stderr=log, env=environment
+                [*SIMNET, "tor-network", *options],
+                stdout=output,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
             )
 
     def wait_up(self) -> Any:
@@ -80,10 +89,78 @@ def start(tmp_path: Path, keys: Path) -> Iterator[Callable[..., Network]]:
     started: list[Network] = []
 
     def start(cache: Path = keys) -> Network:
-        started.append(Network(tmp_path / "a t", cache))
+        started.append(Network(tmp_path / "a t", cache, os.getpid()))
         return started[-1]
 
     yield start
     for network in started:
         network.end()
     wait_for(lambda: not find_users(tmp_path))
+
+
+SHARED: list[Network] = []
+"""Holds the network of the run, if this process has started it: others still use it when this one is done."""
+
+
+@pytest.fixture(scope="session")
+def shared_network(tmp_path_factory: pytest.TempPathFactory, keys: Path) -> Any:
+    """What the network that all tests of this run share says of itself; who comes first starts it.
+
+    It ends with the run, however that ends: it works for the process that all workers are children of.
+    """
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if is_worker else base) / "tor"
+    told = folder.with_suffix(".told")
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            SHARED.append(Network(folder, keys, os.getppid() if is_worker else os.getpid()))
+            document = SHARED[0].wait_up()
+            told.with_suffix(".new").write_text(json.dumps(document))
+            told.with_suffix(".new").rename(told)
+    return json.loads(told.read_text())
+
+
+@pytest.fixture(scope="session")
+def client_options(shared_network: Any) -> list[str]:
+    """Lines of a torrc with which a Tor uses the shared network, and no other."""
+    return [str(option) for option in shared_network["client_options"]]
+
+
+MakeNodes = Callable[[int], list[TorPlace]]
+
+
+@pytest.fixture
+def make_nodes(tmp_path: Path, client_options: list[str]) -> Iterator[MakeNodes]:
+    """Homes of nodes that meet over Tor."""
+    with contextlib.ExitStack() as stack:
+
+        def make(count: int) -> list[TorPlace]:
+            roots = [tmp_path / str(number) for number in range(count)]
+            return [stack.enter_context(make_tor_place(root, client_options)) for root in roots]
+
+        yield make
+
+
+LIMIT_UP = "700K"
+"""Bytes a second that the second one sends of chunks: slow enough for something to happen meanwhile."""
+
+
+@pytest.fixture(scope="module")
+def pair(
+    tmp_path_factory: pytest.TempPathFactory, client_options: list[str]
+) -> Iterator[tuple[TorPlace, TorPlace]]:
+    """Two nodes that a module's tests share; each was told of the other."""
+    root = tmp_path_factory.mktemp("p")
+    with (
+        make_tor_place(root / "0", client_options) as first,
+        make_tor_place(root / "1", client_options) as second,
+    ):
+        first.start_ready()
+        second.start_ready("--peer", first.wait_published(), "--limit-up", LIMIT_UP)
+        first.daemons[-1].stop()
+        first.start_ready("--peer", second.wait_published())
+        for place in (first, second):
+            place.wait_connected()
+        yield first, second

@@ -1,7 +1,6 @@
 """Real tor processes: onion services are reached through them, and none is ever left behind."""
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -19,25 +18,12 @@ from simnet.tor.probe import call_onion_service
 from simnet.tor.programs import find_tor
 from simnet.tor.torrc import TorNode, write_client_lines, write_node_lines
 from tests.tor.conftest import Network, find_users, wait_for
+from tests.tor.nodes import find_sockets
 
 NAMES = ["a0", "a1", "a2", "r0", "r1", "r2", "r3", "r4"]
 CALL_TIMEOUT_S = 60.0
-LOOPBACK = "0100007F"
 
 Start = Callable[..., Network]
-
-
-def find_addresses(pid: int) -> set[str]:
-    """Local addresses of a process's IP sockets, in the hexadecimal of the kernel."""
-    links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
-    inodes = {match[1] for link in links if (match := re.fullmatch(r"socket:\[(\d+)\]", link))}
-    found = set()
-    for table in ("tcp", "tcp6", "udp", "udp6"):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            words = line.split()
-            if words[9] in inodes:
-                found.add(words[1].partition(":")[0])
-    return found
 
 
 async def test_onion_services_are_reached_and_nothing_outlives_the_supervisor(
@@ -49,7 +35,7 @@ async def test_onion_services_are_reached_and_nothing_outlives_the_supervisor(
     assert sorted(told["pids"]) == NAMES
     assert sorted(find_users(running.folder)) == sorted([running.process.pid, *told["pids"].values()])
     await call_onion_service(told["client_options"], tmp_path / "a probe", CALL_TIMEOUT_S)
-    assert {address for pid in told["pids"].values() for address in find_addresses(pid)} == {LOOPBACK}
+    assert all(one.is_loopback_tcp for pid in told["pids"].values() for one in find_sockets(pid))
     with pytest.raises(Conflict, match="runs in"), lock_layout(Layout(running.folder)):
         pass
     os.kill(told["pids"]["r4"], signal.SIGKILL)

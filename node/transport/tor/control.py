@@ -8,6 +8,7 @@ itself is never sent (SAFECOOKIE), so a socket that only pretends to be Tor's le
 import asyncio
 import contextlib
 import hmac
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -206,16 +207,21 @@ def parse_words(line: str) -> dict[str, str]:
 
 def _read_cookie(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
             cookie = file.read(COOKIE_BYTES + 1)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise Locked(
-            f"Tor's cookie file {path} cannot be read: {error.strerror}",
+            f"Tor's cookie file {path} cannot be read: {error}",
             hint="Let this user read it: on Debian, add it to the group debian-tor.",
         ) from error
     if len(cookie) != COOKIE_BYTES:
         raise Locked(f"Tor's cookie file {path} has {len(cookie)} bytes, not {COOKIE_BYTES}")
     return cookie
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Does not wait for whoever would write into a pipe: what is named here is a stranger's word."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _lost() -> Unavailable:

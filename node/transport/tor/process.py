@@ -11,13 +11,13 @@ from pathlib import Path
 from kernel.errors import LocalError, Unavailable
 from kernel.uninterrupted import end_task
 from node.logs import Logger
-from node.transport.tor.torrc import TorSettings, make_torrc
+from node.transport.tor.program import find_program
+from node.transport.tor.torrc import TorSettings, make_arguments, make_torrc
 
 STOP_GRACE_S = 5.0
 MAX_LINE_BYTES = 16 << 10
 KEPT_WARNINGS = 5
 _LINE = re.compile(r"\w+ \d+ [\d:.]+ \[(?P<level>\w+)\] (?P<text>.*)")
-INSTALL_HINT = "Install it: sudo apt-get install -y tor"
 
 
 class TorProcess:
@@ -48,11 +48,8 @@ class TorProcess:
         environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(directory), "LC_ALL": "C"}
         try:
             process = await asyncio.create_subprocess_exec(
-                settings.program,
-                "--defaults-torrc",
-                "/dev/null",
-                "-f",
-                "-",  # a torrc may hold the password of a proxy: it goes through a pipe
+                find_program(settings.program),
+                *make_arguments(os.getpid()),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
@@ -61,13 +58,15 @@ class TorProcess:
                 limit=MAX_LINE_BYTES,
                 start_new_session=True,  # Ctrl-C is for the node, which ends its Tor in order
             )
-        except FileNotFoundError as error:
-            raise Unavailable(f"there is no program {settings.program}", hint=INSTALL_HINT) from error
         except OSError as error:
             raise Unavailable(f"{settings.program} cannot be run: {error.strerror}") from error
         log.info("tor started", pid=process.pid)
         tor = cls(process, log)
-        await tor._tell(make_torrc(directory, control, settings, os.getpid()))
+        try:
+            await tor._tell(make_torrc(directory, control, settings))
+        except BaseException:
+            await tor.stop()
+            raise
         return tor
 
     @property
@@ -79,8 +78,9 @@ class TorProcess:
         """Waits for its end; tells how and, in its words, why it ended."""
         status = await self._process.wait()
         await self._reading
-        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        return ": ".join([f"Tor was {how}" if status < 0 else f"Tor {how}", *self._warnings])
+        if status < 0:  # what it warned of before is not why
+            return f"Tor was killed by {signal.Signals(-status).name}"
+        return ": ".join([f"Tor ended with status {status}", *self._warnings])
 
     async def stop(self) -> None:
         """Ends it, well if it can."""

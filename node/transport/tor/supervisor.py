@@ -13,7 +13,6 @@ import base64
 import contextlib
 import os
 import re
-from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -24,10 +23,10 @@ from kernel.onion import OnionKey
 from kernel.ports import Clock, Entropy
 from node.logs import Logger
 from node.transport.tor.control import TorControl, parse_words
-from node.transport.tor.process import INSTALL_HINT, TorProcess
+from node.transport.tor.process import TorProcess
+from node.transport.tor.program import check_version, parse_version
 from node.transport.tor.torrc import TorSettings
 
-LEAST_VERSION = (0, 4, 8)
 POW_VERSION = (0, 4, 9)
 """The first that takes proof of work for services that are added over the control socket."""
 SOCKET_TIMEOUT_S = 20.0
@@ -75,7 +74,7 @@ class TorState:
         percent: of the bootstrap.
         summary: what it does now, in Tor's words.
         version: of Tor; empty before it was asked.
-        trouble: why it is not ready; empty if nothing is wrong.
+        trouble: why it is not ready, or was not the last time; empty once it is, and if nothing was wrong.
         hint: what to do about it.
     """
 
@@ -90,10 +89,11 @@ class TorState:
         """Why nothing goes through Tor, in words; empty if it is ready."""
         if self.phase is Phase.READY:
             return ""
-        if self.trouble:
+        if self.phase is Phase.STOPPED and self.trouble:
             return f"Tor is not ready: {self.trouble}"
         doing = f": {self.percent} %, {self.summary}" if self.phase is Phase.BOOTSTRAPPING else ""
-        return f"Tor is {self.phase}{doing}"
+        before = f"; before that: {self.trouble}" if self.trouble else ""
+        return f"Tor is {self.phase}{doing}{before}"
 
 
 @dataclass(slots=True)
@@ -103,6 +103,7 @@ class _Run:
     control: TorControl
     process: TorProcess | None
     tunnel: tuple[str, int] | None = None
+    added: set[str] = field(default_factory=set)
     uploaded: set[str] = field(default_factory=set)
 
 
@@ -131,6 +132,7 @@ class TorSupervisor:
         self._entropy = entropy
         self._log = log
         self._services: dict[str, OnionService] = {}
+        self._permits: dict[str, bytes] = {}
         self._run_now: _Run | None = None
         self._changed = asyncio.Event()
         self._wake = asyncio.Event()
@@ -166,38 +168,41 @@ class TorSupervisor:
         return run.tunnel
 
     async def publish(self, service: OnionService) -> None:
-        """Publishes a service, now or when there is a Tor; again with every new one."""
+        """Has a service published, now or when there is a Tor; again with every new one."""
         self._services[service.key.host] = service
-        if self._run_now is not None and self.state.phase in (Phase.BOOTSTRAPPING, Phase.READY):
-            await self._try(self._add(self._run_now.control, service))
+        self._wake.set()
 
     async def withdraw(self, host: str) -> None:
-        """Publishes a service no longer. What is connected through it stays so until the server closes it."""
-        if self._services.pop(host, None) is not None and self._run_now is not None:
-            await self._try(self._run_now.control.ask(f"DEL_ONION {host}"))
+        """Ends a service. What is connected through it stays so until the server closes it."""
+        self._services.pop(host, None)
+        self._wake.set()
 
     def is_published(self, host: str) -> bool:
         """Has a descriptor of the service been uploaded by the Tor that runs now?"""
-        return self._run_now is not None and host in self._run_now.uploaded
+        return self._run_now is not None and host in self._run_now.added & self._run_now.uploaded
 
     async def wait_changed(self) -> None:
         """Returns at the next change of the state, or of what is published."""
         await self._changed.wait()
 
     async def authorize(self, host: str, private_key: bytes) -> None:
-        """Lets this node's Tor reach a restricted service, with an X25519 private key (32 bytes).
+        """Lets this node's Tor, and each new one, reach a restricted service.
+
+        Args:
+            host: of the service.
+            private_key: X25519, 32 bytes.
 
         Raises:
-            LucidError: Tor is not there, or refuses.
+            LucidError: Tor is not there yet, and will be told when it is; or it refuses.
         """
+        self._permits[host] = private_key
         if self._run_now is None:
             raise Unavailable(self.state.describe(), hint=self.state.hint)
-        encoded = base64.b64encode(private_key).decode()
-        await self._run_now.control.ask(f"ONION_CLIENT_AUTH_ADD {host} x25519:{encoded}")
+        await self._permit(self._run_now.control, host, private_key)
 
     async def _live(self) -> None:
         """One Tor, from its start to its end. Returns or raises when it is gone."""
-        self._set(phase=Phase.STARTING, percent=0, summary="", trouble="", hint="")
+        self._set(phase=Phase.STARTING, percent=0, summary="")
         process: TorProcess | None = None
         control: TorControl | None = None
         try:
@@ -212,11 +217,11 @@ class TorSupervisor:
             await self._watch(self._run_now)
         finally:
             self._run_now = None
+            self._set(phase=Phase.STOPPED, percent=0)
             if control is not None:
                 await control.close()
             if process is not None:
                 await process.stop()
-            self._set(phase=Phase.STOPPED, percent=0)
 
     async def _wait_socket(self, process: TorProcess) -> None:
         """Waits until Tor listens for us."""
@@ -232,14 +237,13 @@ class TorSupervisor:
         """Checks the version, adds the services, lets it on the network."""
         version = await run.control.get_info("version")
         self._set(version=version.partition(" ")[0])
-        if parse_version(version) < LEAST_VERSION:
-            least = ".".join(map(str, LEAST_VERSION))
-            raise Unavailable(f"Tor {version} is too old: {least} is the least", hint=INSTALL_HINT)
+        check_version(version)
         if run.process is not None:
             await run.control.ask("TAKEOWNERSHIP")
         await run.control.ask(_EVENTS)
-        for service in list(self._services.values()):
-            await self._add(run.control, service)
+        for host, private_key in list(self._permits.items()):
+            await self._permit(run.control, host, private_key)
+        await self._settle(run)
         self._set(phase=Phase.BOOTSTRAPPING)
         if run.process is not None:
             await run.control.ask("SETCONF DisableNetwork=0")
@@ -248,6 +252,7 @@ class TorSupervisor:
         """Asks now and then how Tor is doing, and at once when it says something. Raises when it is gone."""
         while not run.control.is_closed:
             self._wake.clear()
+            await self._settle(run)
             self._take_bootstrap(await run.control.get_info("status/bootstrap-phase"))
             if self.state.percent == _DONE and not self.is_ready:
                 await self._become_ready(run)
@@ -267,6 +272,20 @@ class TorSupervisor:
         self._set(phase=Phase.READY, trouble="", hint="")
         self._log.info("tor ready", version=self.state.version, tunnel="{}:{}".format(*run.tunnel))
 
+    async def _settle(self, run: _Run) -> None:
+        """Adds the services that are to be published, and ends those that are not."""
+        for host in [host for host in self._services if host not in run.added]:
+            if (service := self._services.get(host)) is not None:
+                await self._add(run.control, service)
+                run.added.add(host)
+        for host in [host for host in run.added if host not in self._services]:
+            await run.control.ask(f"DEL_ONION {host}")
+            run.added.discard(host)
+
+    async def _permit(self, control: TorControl, host: str, private_key: bytes) -> None:
+        encoded = base64.b64encode(private_key).decode()
+        await control.ask(f"ONION_CLIENT_AUTH_ADD {host} x25519:{encoded}")
+
     async def _add(self, control: TorControl, service: OnionService) -> None:
         """Adds a service; what Tor makes of the key must be the address that was computed."""
         flags = ["DiscardPK", "MaxStreamsCloseCircuit", *(["V3Auth"] if service.clients else [])]
@@ -285,11 +304,14 @@ class TorSupervisor:
             raise LocalError("Tor made another onion address of the key than the node did")
 
     def _get_target(self, socket: Path) -> str:
-        """A socket as Tor finds it. ADD_ONION takes no spaces; our own Tor works in its directory."""
+        """A socket as Tor finds it: ADD_ONION takes no space in a path; our own Tor is in its directory."""
         if self._settings.control is None:
             return os.path.relpath(socket, self._directory)
-        if any(character.isspace() for character in str(socket)):
-            raise LocalError(f"a running Tor cannot be told of {socket}", hint="Name a home without spaces.")
+        if not re.fullmatch("[!-~]+", str(socket)):
+            raise LocalError(
+                f"a running Tor cannot be told of {socket}",
+                hint="Name a home of ASCII letters, without spaces.",
+            )
         return str(socket)
 
     def _on_event(self, line: str) -> None:
@@ -302,14 +324,10 @@ class TorSupervisor:
     def _take_bootstrap(self, line: str) -> None:
         words = parse_words(line)
         warning = f": {words['WARNING']}" if "WARNING" in words else ""
-        self._set(percent=int(words.get("PROGRESS", "0")), summary=words.get("SUMMARY", "") + warning)
-
-    async def _try(self, asking: Awaitable[object]) -> None:
-        """What fails now is done again with the next Tor."""
-        try:
-            await asking
-        except Unavailable as error:
-            self._log.warning("tor does not answer", why=str(error))
+        percent = words.get("PROGRESS", "")
+        if not re.fullmatch("[0-9]{1,3}", percent):
+            raise Unavailable("it does not tell how far it is", hint="Is that a Tor?")
+        self._set(percent=min(_DONE, int(percent)), summary=words.get("SUMMARY", "") + warning)
 
     def _set(self, **changes: Any) -> None:
         before, self.state = self.state, replace(self.state, **changes)
@@ -319,12 +337,6 @@ class TorSupervisor:
     def _tell(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-
-
-def parse_version(text: str) -> tuple[int, ...]:
-    """The numbers of a version: "0.4.9.11 (git-…)" → (0, 4, 9, 11)."""
-    match = re.match(r"[0-9]+(\.[0-9]+)*", text)
-    return () if match is None else tuple(map(int, match[0].split(".")))
 
 
 def _find_tunnel(listeners: str) -> tuple[str, int]:

@@ -145,26 +145,43 @@ def check_options(lines: Sequence[str]) -> None:
             )
 
 
-def make_torrc(directory: Path, control: Path, settings: TorSettings, owner_pid: int) -> str:
+def make_arguments(owner_pid: int) -> list[str]:
+    """The command line of a Tor for one node: a torrc that ends too early, or never comes, opens nothing.
+
+    Args:
+        owner_pid: process with which it ends.
+    """
+    return [
+        "--defaults-torrc",
+        "/dev/null",
+        "-f",
+        "-",  # a torrc may hold the password of a proxy: it goes through a pipe
+        "--DisableNetwork",
+        "1",
+        "--SocksPort",
+        "0",
+        "--__OwningControllerProcess",
+        str(owner_pid),
+    ]
+
+
+def make_torrc(directory: Path, control: Path, settings: TorSettings) -> str:
     """The torrc of a Tor for one node. It starts without network, until the node has looked at it.
 
     Args:
         directory: where it keeps its state; of mode 0700.
         control: where its control socket is to be.
         settings: of the owner.
-        owner_pid: process with which it ends.
     """
     lines = [
         f"DataDirectory {_quote(directory / 'data')}",
         f"ControlSocket unix:{_quote(control)} RelaxDirModeCheck",
         "CookieAuthentication 1",
-        f"__OwningControllerProcess {owner_pid}",
-        "DisableNetwork 1",
         "ClientOnly 1",
-        "SocksPort 0",
         # Whoever finds the port reaches onion services and nothing else.
         "HTTPTunnelPort 127.0.0.1:auto OnionTrafficOnly",
         "DormantTimeoutEnabled 0",
+        "__ReloadTorrcOnSIGHUP 0",  # the pipe cannot be read a second time
         "Log notice stdout",
     ]
     if settings.bridges:

@@ -147,6 +147,7 @@ class TorTransport:
             version=state.version,
             trouble=state.trouble,
             hint=state.hint,
+            tunnel="{}:{}".format(*self._tor.get_tunnel()) if self._tor.is_ready else "",
         )
 
 

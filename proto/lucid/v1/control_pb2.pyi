@@ -150,6 +150,7 @@ class TorStatus(_message.Message):
     REACHED_NS_FIELD_NUMBER: _builtins.int
     REACH_US_FIELD_NUMBER: _builtins.int
     REACH_TROUBLE_FIELD_NUMBER: _builtins.int
+    TUNNEL_FIELD_NUMBER: _builtins.int
     phase: _builtins.str
     """"stopped", "starting", "bootstrapping" or "ready"."""
     percent: _builtins.int
@@ -157,13 +158,15 @@ class TorStatus(_message.Message):
     """What Tor does now, in its words."""
     version: _builtins.str
     trouble: _builtins.str
-    """Why nothing goes through Tor, and what to do; empty if it is ready."""
+    """Why nothing goes through Tor, or did not before it was started anew, and what to do; empty if it is ready."""
     hint: _builtins.str
     reached_ns: _builtins.int
     """When the node last reached its own service through the network; 0: never."""
     reach_us: _builtins.int
     reach_trouble: _builtins.str
     """Why the last try failed; empty if it did not."""
+    tunnel: _builtins.str
+    """Host and port of Tor's HTTP tunnel; empty if Tor is not ready."""
     @_builtins.property
     def onions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Onion]: ...
     def __init__(
@@ -179,10 +182,11 @@ class TorStatus(_message.Message):
         reached_ns: _builtins.int = ...,
         reach_us: _builtins.int = ...,
         reach_trouble: _builtins.str = ...,
+        tunnel: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hint", b"hint", "onions", b"onions", "percent", b"percent", "phase", b"phase", "reach_trouble", b"reach_trouble", "reach_us", b"reach_us", "reached_ns", b"reached_ns", "summary", b"summary", "trouble", b"trouble", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hint", b"hint", "onions", b"onions", "percent", b"percent", "phase", b"phase", "reach_trouble", b"reach_trouble", "reach_us", b"reach_us", "reached_ns", b"reached_ns", "summary", b"summary", "trouble", b"trouble", "tunnel", b"tunnel", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -264,6 +268,47 @@ class RotateOnionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RotateOnionResponse: _TypeAlias = RotateOnionResponse  # noqa: Y015
+
+@_typing.final
+class CheckOnionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckOnionRequest: _TypeAlias = CheckOnionRequest  # noqa: Y015
+
+@_typing.final
+class CheckOnionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOR_FIELD_NUMBER: _builtins.int
+    REACHED_FIELD_NUMBER: _builtins.int
+    reached: _builtins.bool
+    """Did the call succeed?"""
+    @_builtins.property
+    def tor(self) -> Global___TorStatus:
+        """After the call; nothing was called if Tor is not ready, or the service not published."""
+
+    def __init__(
+        self,
+        *,
+        tor: Global___TorStatus | None = ...,
+        reached: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tor", b"tor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reached", b"reached", "tor", b"tor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckOnionResponse: _TypeAlias = CheckOnionResponse  # noqa: Y015
 
 @_typing.final
 class SessionInfo(_message.Message):

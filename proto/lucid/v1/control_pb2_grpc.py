@@ -114,6 +114,11 @@ class ControlStub:
                 request_serializer=lucid_dot_v1_dot_control__pb2.RotateOnionRequest.SerializeToString,
                 response_deserializer=lucid_dot_v1_dot_control__pb2.RotateOnionResponse.FromString,
                 _registered_method=True)
+        self.CheckOnion = channel.unary_unary(
+                '/lucid.v1.Control/CheckOnion',
+                request_serializer=lucid_dot_v1_dot_control__pb2.CheckOnionRequest.SerializeToString,
+                response_deserializer=lucid_dot_v1_dot_control__pb2.CheckOnionResponse.FromString,
+                _registered_method=True)
         self.RestoreSessions = channel.unary_stream(
                 '/lucid.v1.Control/RestoreSessions',
                 request_serializer=lucid_dot_v1_dot_control__pb2.RestoreSessionsRequest.SerializeToString,
@@ -224,6 +229,13 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckOnion(self, request, context):
+        """Calls the node's own onion service through the network, now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RestoreSessions(self, request, context):
         """Brings back what heads tell of, from peers.
         """
@@ -313,6 +325,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.RotateOnion,
                     request_deserializer=lucid_dot_v1_dot_control__pb2.RotateOnionRequest.FromString,
                     response_serializer=lucid_dot_v1_dot_control__pb2.RotateOnionResponse.SerializeToString,
+            ),
+            'CheckOnion': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckOnion,
+                    request_deserializer=lucid_dot_v1_dot_control__pb2.CheckOnionRequest.FromString,
+                    response_serializer=lucid_dot_v1_dot_control__pb2.CheckOnionResponse.SerializeToString,
             ),
             'RestoreSessions': grpc.unary_stream_rpc_method_handler(
                     servicer.RestoreSessions,
@@ -752,6 +769,33 @@ class Control:
             '/lucid.v1.Control/RotateOnion',
             lucid_dot_v1_dot_control__pb2.RotateOnionRequest.SerializeToString,
             lucid_dot_v1_dot_control__pb2.RotateOnionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckOnion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lucid.v1.Control/CheckOnion',
+            lucid_dot_v1_dot_control__pb2.CheckOnionRequest.SerializeToString,
+            lucid_dot_v1_dot_control__pb2.CheckOnionResponse.FromString,
             options,
             channel_credentials,
             insecure,

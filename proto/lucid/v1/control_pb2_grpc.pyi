@@ -51,6 +51,8 @@ class ControlStub:
     ProveSession: _grpc.UnaryUnaryMultiCallable[_control_pb2.ProveSessionRequest, _control_pb2.ProveSessionResponse]
     RotateOnion: _grpc.UnaryUnaryMultiCallable[_control_pb2.RotateOnionRequest, _control_pb2.RotateOnionResponse]
     """Replaces the onion service of the node; returns when peers can find the new one."""
+    CheckOnion: _grpc.UnaryUnaryMultiCallable[_control_pb2.CheckOnionRequest, _control_pb2.CheckOnionResponse]
+    """Calls the node's own onion service through the network, now."""
     RestoreSessions: _grpc.UnaryStreamMultiCallable[_control_pb2.RestoreSessionsRequest, _control_pb2.RestoreSessionsResponse]
     """Brings back what heads tell of, from peers."""
 
@@ -77,6 +79,8 @@ class ControlAsyncStub(ControlStub):
     ProveSession: _aio.UnaryUnaryMultiCallable[_control_pb2.ProveSessionRequest, _control_pb2.ProveSessionResponse]  # type: ignore[assignment]
     RotateOnion: _aio.UnaryUnaryMultiCallable[_control_pb2.RotateOnionRequest, _control_pb2.RotateOnionResponse]  # type: ignore[assignment]
     """Replaces the onion service of the node; returns when peers can find the new one."""
+    CheckOnion: _aio.UnaryUnaryMultiCallable[_control_pb2.CheckOnionRequest, _control_pb2.CheckOnionResponse]  # type: ignore[assignment]
+    """Calls the node's own onion service through the network, now."""
     RestoreSessions: _aio.UnaryStreamMultiCallable[_control_pb2.RestoreSessionsRequest, _control_pb2.RestoreSessionsResponse]  # type: ignore[assignment]
     """Brings back what heads tell of, from peers."""
 
@@ -196,6 +200,14 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.RotateOnionResponse, _abc.Awaitable[_control_pb2.RotateOnionResponse]]:
         """Replaces the onion service of the node; returns when peers can find the new one."""
+
+    @_abc_1.abstractmethod
+    def CheckOnion(
+        self,
+        request: _control_pb2.CheckOnionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.CheckOnionResponse, _abc.Awaitable[_control_pb2.CheckOnionResponse]]:
+        """Calls the node's own onion service through the network, now."""
 
     @_abc_1.abstractmethod
     def RestoreSessions(

@@ -384,22 +384,26 @@ class OnionEntry(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     SINCE_S_FIELD_NUMBER: _builtins.int
     UNTIL_S_FIELD_NUMBER: _builtins.int
+    GRACE_S_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Number of the key."""
     since_s: _builtins.int
     """Unix seconds when it became the current one; 0: it is to be the next."""
     until_s: _builtins.int
     """Unix seconds when it goes; 0: when another one has replaced it."""
+    grace_s: _builtins.int
+    """Seconds for which the service before stays when this one, still to be the next, has replaced it."""
     def __init__(
         self,
         *,
         index: _builtins.int = ...,
         since_s: _builtins.int = ...,
         until_s: _builtins.int = ...,
+        grace_s: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "since_s", b"since_s", "until_s", b"until_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grace_s", b"grace_s", "index", b"index", "since_s", b"since_s", "until_s", b"until_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -10,6 +11,7 @@ import pytest
 
 from dht.tables import PEERS
 from kernel.errors import NotFound, StoreDamaged, Unavailable, UsageError
+from kernel.keys import DeviceKeys
 from kernel.multiaddr import Multiaddr
 from kernel.peer_id import encode_peer_id
 from lucid.v1 import chunk_pb2, node_pb2, node_pb2_grpc
@@ -341,3 +343,85 @@ async def test_streams_pass_in_both_directions(make_meeting: Any, eventually: Ev
     got = [answer.frame async for answer in peer.get_chunk(chunk_pb2.GetChunkRequest())]
     assert got == [b"frame"]
     assert await peer.ping()
+
+
+def make_identity(number: int) -> bytes:
+    return DeviceKeys.from_root(bytes([number]) * 32).identity.public_key
+
+
+class DiallingTransport(LoopbackTransport):
+    """Keeps where it dialled."""
+
+    def __init__(self) -> None:
+        self.dialled: list[Multiaddr] = []
+
+    def dial(self, address: Multiaddr) -> grpc.aio.Channel:
+        self.dialled.append(address.place)
+        return super().dial(address)
+
+
+async def test_a_node_that_lists_itself_is_told_so_and_does_not_dial_in_a_loop(
+    make_meeting: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "FIRST_RETRY_S", 1000.0)
+    monkeypatch.setattr(link_module, "LONGEST_RETRY_S", 1000.0)
+    place, transport = take_port(), DiallingTransport()
+    node = await make_meeting(1, peers=[place], listen=place, transport=transport)
+    other = await make_meeting(2, peers=[place])
+    await eventually(lambda: "is this node itself" in str(node.peering.book.describe()))
+    await eventually(lambda: other.peer(node) is not None)
+    assert transport.dialled == [place]
+    assert (node.peering.book.known(), node.peering.book.count_connected()) == ([], 0)
+
+
+async def test_a_peer_that_says_it_listens_where_another_node_does_is_not_met_and_its_word_not_taken(
+    make_meeting: Any, eventually: Eventually
+) -> None:
+    liar, victim, transport = await make_meeting(1), await make_meeting(2), DiallingTransport()
+    home = liar.address.place
+    client = await make_meeting(3, peers=[liar.address], transport=transport)
+    await eventually(lambda: client.peer(liar) is not None)
+    liar.peering.announce([victim.address.place])
+    client.peering.book.greet_anew()
+    await eventually(lambda: "it was forwarded" in client.peering.book.describe()[0].trouble)
+    assert (client.peer(liar), set(transport.dialled)) == (None, {home})
+    liar.peering.announce([home])
+    await eventually(lambda: client.peer(liar) is not None)
+
+
+async def test_a_visitor_that_says_it_listens_where_another_node_does_is_not_found_there(
+    make_meeting: Any, eventually: Eventually
+) -> None:
+    place, victim, transport = take_port(), await make_meeting(2), DiallingTransport()
+    named = replace(place, device=make_identity(1))
+    client = await make_meeting(3, peers=[named], transport=transport)
+    liar = await make_meeting(1, listen=place, peers=[client.address], run=False)
+    assert liar.device == named.device
+    liar.peering._presenter.set_addresses([victim.address.place])
+    liar.run()
+    await eventually(lambda: "another node answers" in client.peering.book.describe()[0].trouble)
+    await eventually(lambda: "it was forwarded" in client.peering.book.describe()[0].trouble)
+    assert (client.peer(liar), client.peer(victim)) == (None, None)
+    assert set(transport.dialled) == {place, victim.address.place}
+    liar.peering.announce([place])
+    await eventually(lambda: client.peer(liar) is not None)
+
+
+async def test_a_peer_that_moved_is_found_by_the_address_that_it_has_now(
+    make_meeting: Any, eventually: Eventually
+) -> None:
+    server = await make_meeting(1)
+    client = await make_meeting(2, peers=[server.address])
+    await eventually(lambda: client.peer(server) is not None)
+    before = server.address.place
+    after = await server.peering.open(take_port())
+    server.peering.announce([after, before])
+    client.peering.book.greet_anew()
+    known = client.peering._acquaintances
+    await eventually(lambda: known.get(server.device).addresses == (after, before))
+    await server.peering.close(before)
+    await eventually(lambda: client.peering.book.describe()[0].address == str(after))
+    for name in (str(before), str(after), str(server.address)):
+        link = await client.peering.book.reach(name)
+        assert link.device == server.device
+    assert client.peer(server) is not None

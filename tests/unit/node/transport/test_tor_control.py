@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hmac
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -82,10 +83,6 @@ def cookie_file(tmp_path: Path) -> Path:
     path = tmp_path / "cookie"
     path.write_bytes(COOKIE)
     return path
-
-
-def write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
 
 
 async def open_control(path: Path, events: list[str] | None = None) -> TorControl:
@@ -170,9 +167,20 @@ async def test_other_ways_to_authenticate_are_refused(serve: Serve, answer: byte
         await open_control(await serve(lambda _: answer))
 
 
+def write_cookie(cookie_file: Path, size: int) -> None:
+    cookie_file.write_bytes(bytes(size))
+
+
+async def test_a_pipe_in_place_of_the_cookie_is_not_waited_for(serve: Serve, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, why in ((tmp_path / "pipe", "has 0 bytes"), (tmp_path / "nul\0", "cannot be read")):
+        with pytest.raises(Locked, match=why):
+            await open_control(await serve(FakeTor(path, lambda _: b"")))
+
+
 @pytest.mark.parametrize("size", [0, 31, 33])
 async def test_a_cookie_of_another_length_is_none(serve: Serve, cookie_file: Path, size: int) -> None:
-    write(cookie_file, bytes(size))
+    write_cookie(cookie_file, size)
     with pytest.raises(Locked, match="bytes, not 32"):
         await open_control(await serve(FakeTor(cookie_file, lambda _: b"")))
 
