@@ -32,14 +32,14 @@ METHODS = {
     "DeleteSession": MethodLimit(120.0),
     "SetHold": MethodLimit(30.0),
     "ListPeers": MethodLimit(10.0),
-    "PingPeer": MethodLimit(30.0),
+    "PingPeer": MethodLimit(150.0),  # a dial through Tor, and a call
     "MakeToken": MethodLimit(10.0),
     "RotateOnion": MethodLimit(200.0),
     "CheckOnion": MethodLimit(120.0),
     "ListReplicas": MethodLimit(60.0),
     "WaitReplicas": MethodLimit(None),
     "AuditSession": MethodLimit(None),
-    "ShareSession": MethodLimit(60.0),
+    "ShareSession": MethodLimit(240.0),
     "ProveSession": MethodLimit(120.0),
     "RestoreSessions": MethodLimit(None),
 }

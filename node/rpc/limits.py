@@ -61,7 +61,7 @@ METHODS: dict[str, RpcLimit] = {
     _NODE + "Hello": RpcLimit(Who.ANYBODY, 48 * KIB, 2, 20, 15),
     _NODE + "Authenticate": RpcLimit(Who.ANYBODY, 1 * KIB, 2, 20, 15),
     _NODE + "GetInfo": RpcLimit(Who.PEER, 256, 10, 50, 10),
-    _NODE + "Ping": RpcLimit(Who.PEER, 256, 20, 100, 10),
+    _NODE + "Ping": RpcLimit(Who.PEER, 256, 20, 100, 20),
     _CHUNK + "PutChunk": RpcLimit(Who.PEER, MAX_FRAME_REQUEST_BYTES, 100, 500, 300, 30, is_hosting=True),
     _CHUNK + "GetChunk": RpcLimit(Who.PEER, 256, 100, 500, 300, 30),
     _CHUNK + "HasChunks": RpcLimit(Who.PEER, 40 * KIB, 20, 100, 15),
