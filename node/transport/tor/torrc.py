@@ -174,8 +174,9 @@ def make_torrc(directory: Path, control: Path, settings: TorSettings) -> str:
         settings: of the owner.
     """
     lines = [
-        f"DataDirectory {_quote(directory / 'data')}",
-        f"ControlSocket unix:{_quote(control)} RelaxDirModeCheck",
+        f"DataDirectory {_quote(str(directory / 'data'))}",
+        # All of it is quoted once more: outside of quotes, "#" would begin a comment.
+        f"ControlSocket {_quote(f'unix:{_quote(str(control))} RelaxDirModeCheck')}",
         "CookieAuthentication 1",
         "ClientOnly 1",
         # Whoever finds the port reaches onion services and nothing else.
@@ -190,9 +191,8 @@ def make_torrc(directory: Path, control: Path, settings: TorSettings) -> str:
     return "\n".join([*lines, *settings.options]) + "\n"
 
 
-def _quote(path: Path) -> str:
-    """A path as a quoted word of a torrc."""
-    text = str(path)
+def _quote(text: str) -> str:
+    """A text as a quoted one of a torrc."""
     for character, written in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n")):
         text = text.replace(character, written)
     return f'"{text}"'

@@ -368,7 +368,7 @@ async def test_a_node_that_lists_itself_is_told_so_and_does_not_dial_in_a_loop(
     place, transport = take_port(), DiallingTransport()
     node = await make_meeting(1, peers=[place], listen=place, transport=transport)
     other = await make_meeting(2, peers=[place])
-    await eventually(lambda: "is this node itself" in str(node.peering.book.describe()))
+    await eventually(lambda: "this is the same node" in str(node.peering.book.describe()))
     await eventually(lambda: other.peer(node) is not None)
     assert transport.dialled == [place]
     assert (node.peering.book.known(), node.peering.book.count_connected()) == ([], 0)
