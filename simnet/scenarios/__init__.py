@@ -7,6 +7,7 @@ from simnet.scenarios.grants import lying_grants
 from simnet.scenarios.interruptions import broken_transfers
 from simnet.scenarios.liars import liar_among_replicas
 from simnet.scenarios.mixed import all_at_once, draw_anything
+from simnet.scenarios.moves import moving_addresses
 from simnet.scenarios.offers import lying_offers
 from simnet.scenarios.power import failing_disks, power_cuts
 from simnet.scenarios.replays import replays
@@ -37,6 +38,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("disk-full", disk_full, 4, draw_full_disks),
         Scenario("clocks", clocks, 5, draw_wrong_clocks),
         Scenario("churn-recording", churn_recording, 8, draw_churn),
+        Scenario("moving-addresses", moving_addresses, 5),
         Scenario("deleted-everywhere", deleted_everywhere, 5),
         Scenario("liar-among-replicas", liar_among_replicas, 5),
         Scenario("slow-loris", slow_loris, 5),

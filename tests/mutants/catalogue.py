@@ -543,6 +543,14 @@ WORK = (
         "",
     ),
     _one(
+        "move-not-followed",
+        "a peer that moved is dialled where it was",
+        "moving-addresses",
+        "node/rpc/peer_book.py",
+        "return [address, *moved] if address.place in known.addresses else [*moved, address]",
+        "return [address]",
+    ),
+    _one(
         "no-deadline",
         "a call may take for ever",
         "record-replicate-restore",
