@@ -14,7 +14,7 @@ GRACE_S = 60.0
 
 
 async def moving_addresses(world: World) -> None:
-    """Every holder moves, the owner forgets nothing, and who starts anew where it was before is found there."""
+    """Every holder moves, the owner forgets nothing, and who starts where it was first is found there."""
     owner, *holders = await world.start_nodes(world.nodes)
     world.set_climate(Conditions(latency_s=0.1, reset_per_s=0.01))
     before = await record(world, owner, SIZE_BYTES)
