@@ -56,7 +56,7 @@ class Network:
 
     @property
     def nodes(self) -> list[NodeEntry]:
-        return read_cluster(self.layout)
+        return read_cluster(self.layout).nodes
 
     def get_index(self, peer_id: str) -> int:
         return [node.id for node in self.nodes].index(peer_id)
