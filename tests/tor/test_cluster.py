@@ -41,8 +41,13 @@ class Cluster:
         return json.loads(file.read_text()) if file.exists() else {}
 
     def wait_up(self) -> Any:
-        """What it tells when all are healthy."""
-        wait_for(lambda: self.process.poll() is not None or self.read(), self.log.read_text)
+        """What it tells when all are healthy; a file that was left over has other processes in it."""
+
+        def is_up() -> bool:
+            pids = [node["pid"] for node in self.read().get("nodes", [])]
+            return bool(pids) and set(pids) <= set(find_users(self.root))
+
+        wait_for(lambda: self.process.poll() is not None or is_up(), self.log.read_text)
         assert self.process.poll() is None, self.log.read_text()
         return self.read()
 
