@@ -23,6 +23,7 @@ from benchmarks.machine import describe_machine, describe_programs, get_commit
 from benchmarks.measures import Figure, Value
 from benchmarks.memory import measure_memory, measure_startup
 from benchmarks.network import measure_network
+from benchmarks.onion import measure_onion
 from benchmarks.peers import find_missing
 from benchmarks.process import BenchmarkError
 from benchmarks.proof import measure_proof
@@ -35,7 +36,7 @@ from kernel.errors import LucidError
 OURS = "lucid-node"
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ["restic", "borg", "script", "asciinema"]
-NAMES = ["bulk", "memory", "terminal", "startup", "proof", "transfer", "network", "world"]
+NAMES = ["bulk", "memory", "terminal", "startup", "proof", "transfer", "network", "onion", "world"]
 LONG_NAMES = ["kills"]  # an hour and more: only where they are asked for
 CACHE = ROOT / ".cache" / "bench"
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -109,6 +110,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> tuple[list[Figure], l
         "network": lambda: measure_network(scratch, options.size, report) if with_us else [],
         "kills": lambda: [measure_kills(scratch, options.kills, report)] if with_us else [],
         "transfer": lambda: [measure_transfer(scratch, options.rounds, report)] if with_us else [],
+        "onion": lambda: [measure_onion(scratch, 4 * options.rounds, report)] if with_us else [],
         "world": lambda: [measure_world(options.hours, report)] if with_us else [],
     }
     for name in [name for name in steps if name in options.only]:

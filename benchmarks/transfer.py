@@ -41,7 +41,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
-class _Chunk:
+class Chunk:
+    """A chunk, and what it takes to put it."""
+
     blob: bytes
     leaves: list[bytes]
     lease: identity_pb2.Signed
@@ -81,6 +83,11 @@ class _NoRng:
         return 0
 
 
+def make_records() -> MemoryRecords:
+    """An index in memory."""
+    return MemoryRecords(tables.TABLES, Faults(_NoRng()))
+
+
 Times = dict[tuple[str, str], list[float]]
 
 
@@ -88,7 +95,7 @@ async def _measure(node_port: int, bare_port: int, rounds: int, report: Report) 
     offload = ThreadOffload("io", 2)
     peering = make_peering(
         2,
-        MemoryRecords(tables.TABLES, Faults(_NoRng())),
+        make_records(),
         offload,
         Multiaddr("ip4", "127.0.0.1", node_port),
     )
@@ -96,13 +103,13 @@ async def _measure(node_port: int, bare_port: int, rounds: int, report: Report) 
     meeting = asyncio.create_task(peering.book.run())
     times: Times = {}
     try:
-        peer = await _meet(peering.book)
+        peer = await meet(peering.book)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{bare_port}") as channel:
             bare = chunk_pb2_grpc.ChunkServiceStub(channel)
             pinger = node_pb2_grpc.NodeServiceStub(channel)
             for number in range(rounds):
                 report(f"transfer: round {number + 1} of {rounds}")
-                runs = _make_runs(_make_chunks(peer), peer, bare, pinger)
+                runs = _make_runs(make_chunks(peer, CHUNKS), peer, bare, pinger)
                 for name, run in runs.items():
                     started = perf_counter()
                     await run()
@@ -115,29 +122,31 @@ async def _measure(node_port: int, bare_port: int, rounds: int, report: Report) 
 
 
 def _make_runs(
-    chunks: Sequence[_Chunk], peer: Any, bare: Any, pinger: Any
+    chunks: Sequence[Chunk], peer: Any, bare: Any, pinger: Any
 ) -> dict[tuple[str, str], Callable[[], Awaitable[None]]]:
     ping = node_pb2.PingRequest(payload=b"lucid-node ping")
     return {
         ("put", "bare"): lambda: _each(chunks, lambda one: _put_bare(bare, one)),
-        ("put", "node"): lambda: _each(chunks, lambda one: _put(peer, one)),
+        ("put", "node"): lambda: _each(chunks, lambda one: put(peer, one)),
         ("get", "bare"): lambda: _each(chunks, lambda one: _get_bare(bare, one)),
-        ("get", "node"): lambda: _each(chunks, lambda one: _get(peer, one)),
+        ("get", "node"): lambda: _each(chunks, lambda one: get(peer, one)),
         ("ping", "bare"): lambda: _ping(lambda: pinger.Ping(ping)),
         ("ping", "node"): lambda: _ping(peer.ping),
     }
 
 
-async def _meet(book: Any) -> Any:
+async def meet(book: Any) -> Any:
+    """The first peer that is met."""
     while not book.known() or (peer := book.find(book.known()[0].device)) is None:
         await book.wait_changed()
     return peer
 
 
-def _make_chunks(peer: Peer) -> list[_Chunk]:
+def make_chunks(peer: Peer, count: int) -> list[Chunk]:
+    """Random chunks, leased to a peer."""
     key = derive_lease_key(os.urandom(32), bytes(16))
     chunks = []
-    for _ in range(CHUNKS):
+    for _ in range(count):
         blob = os.urandom(BLOB_BYTES)
         leaves = compute_chunk_leaves(blob)
         chunk_id = compute_chunk_id(leaves, BLOB_BYTES)
@@ -148,30 +157,32 @@ def _make_chunks(peer: Peer) -> list[_Chunk]:
             sequence=1,
             until_s=SystemClock().wall_ns() // 10**9 + DAY_S,
         )
-        chunks.append(_Chunk(blob, leaves, sign_lease(key, NETWORK, lease), chunk_id))
+        chunks.append(Chunk(blob, leaves, sign_lease(key, NETWORK, lease), chunk_id))
     return chunks
 
 
-async def _each(chunks: Sequence[_Chunk], work: Callable[[_Chunk], Awaitable[None]]) -> None:
+async def _each(chunks: Sequence[Chunk], work: Callable[[Chunk], Awaitable[None]]) -> None:
     slots = asyncio.Semaphore(IN_FLIGHT)
 
-    async def one(chunk: _Chunk) -> None:
+    async def one(chunk: Chunk) -> None:
         async with slots:
             await work(chunk)
 
     await asyncio.gather(*map(one, chunks))
 
 
-async def _put(peer: Peer, chunk: _Chunk) -> None:
+async def put(peer: Peer, chunk: Chunk) -> None:
+    """Puts a chunk on a peer."""
     await put_chunk(peer, NETWORK, chunk.lease, chunk.blob, leaves=chunk.leaves)
 
 
-async def _get(peer: Peer, chunk: _Chunk) -> None:
+async def get(peer: Peer, chunk: Chunk) -> None:
+    """Gets it back, verified."""
     if len(await get_chunk(peer, chunk.chunk_id)) != len(chunk.blob):  # they give the chunk ID, or it raises
         raise BenchmarkError("another length came back")
 
 
-async def _put_bare(stub: Any, chunk: _Chunk) -> None:
+async def _put_bare(stub: Any, chunk: Chunk) -> None:
     view = memoryview(chunk.blob)
 
     async def requests() -> Any:
@@ -184,7 +195,7 @@ async def _put_bare(stub: Any, chunk: _Chunk) -> None:
         pass
 
 
-async def _get_bare(stub: Any, chunk: _Chunk) -> None:
+async def _get_bare(stub: Any, chunk: Chunk) -> None:
     async for _ in stub.GetChunk(chunk_pb2.GetChunkRequest(chunk_id=chunk.chunk_id)):
         pass
 

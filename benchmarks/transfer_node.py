@@ -9,7 +9,7 @@ import io
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from node.identity.peer_keys import PeerKeys
 from node.logs import make_logger
 from node.memory import keep_buffers
 from node.metrics import NodeMetrics
+from node.ports import Transport
 from node.rpc import limits
 from node.rpc.chunk_servicer import make_chunk_service
 from node.rpc.node_servicer import Standing
@@ -99,11 +100,13 @@ def make_keys(number: int) -> PeerKeys:
     return PeerKeys(NETWORK, device, sign_grant_list(owner.identity, NETWORK, 1, [grant], 0, seal))
 
 
-def make_peering(number: int, records: Any, offload: Any, *peers: Multiaddr) -> Peering:
-    """The side of a node that others see."""
+def make_peering(
+    number: int, records: Any, offload: Any, *peers: Multiaddr, transport: Transport | None = None
+) -> Peering:
+    """The side of a node that others see; over loopback if no transport is given."""
     return Peering(
         make_keys(number),
-        LoopbackTransport(),
+        transport or LoopbackTransport(),
         SystemClock(),
         SystemEntropy(),
         offload,
@@ -120,8 +123,11 @@ def lift_rate_of_pings() -> None:
     limits.METHODS[PING] = replace(limits.METHODS[PING], rate_per_s=1e9, burst=1 << 30)
 
 
-async def serve(directory: Path) -> None:
-    """Until standard input ends."""
+@asynccontextmanager
+async def serving(
+    directory: Path, address: Multiaddr, transport: Transport | None = None
+) -> AsyncIterator[Peering]:
+    """A node that keeps chunks on disk, at an address."""
     async with AsyncExitStack() as stack:
         io_threads, cpu_threads = ThreadOffload("io", 4), ThreadOffload("cpu", 2)
         stack.callback(io_threads.close)
@@ -129,7 +135,7 @@ async def serve(directory: Path) -> None:
         store = await open_disk_store(directory, io_threads, tables=tables.TABLES)
         stack.callback(store.close)
         ports = KeepingPorts(SystemClock(), cpu_threads, store.records, store.blobs, store.journal)
-        peering = make_peering(1, store.records, io_threads)
+        peering = make_peering(1, store.records, io_threads, transport=transport)
         device = peering.keys.device.identity
         holdings = Holdings(
             ports,
@@ -142,9 +148,16 @@ async def serve(directory: Path) -> None:
         heads = HeadKeeper(ports, NETWORK, device)
         peering.load()
         services = [make_chunk_service(holdings, heads)]
-        await peering.prepare(lambda: True, lambda: STANDING, services)
-        peering.announce([await peering.open(ANY_PORT)])
+        peering.prepare(lambda: True, lambda: STANDING, services)
+        peering.announce([await peering.open(address)])
         stack.push_async_callback(peering.stop)
+        yield peering
+
+
+async def serve(directory: Path) -> None:
+    """Until standard input ends."""
+    async with AsyncExitStack() as stack:
+        peering = await stack.enter_async_context(serving(directory, ANY_PORT))
         bare = grpc.aio.server()
         chunk_pb2_grpc.add_ChunkServiceServicer_to_server(BareChunks(), bare)  # type: ignore[abstract]
         node_pb2_grpc.add_NodeServiceServicer_to_server(BareNode(), bare)  # type: ignore[abstract]

@@ -10,44 +10,24 @@ Rules:
 - A source that lies, fails or falls silent is dropped, and its range taken over. A holder whose copy is gone
   or wrong is marked in its replica row, so that another copy is made elsewhere. In memory are as many blobs
   as `fetches_in_flight`, and a frame per source.
+- When all sources have broken off, and something had come, those that come back within `meet_s` go on with
+  it. That nobody has a blob is something else than that nobody gave all of it just now.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 from dht.bandwidth import UNPACED, Pace
+from dht.chunk_fetch import ChunkFetch, FetchedChunk
 from dht.placement import rank_peers
 from dht.ports import Peer, Peers
 from dht.preset import SpreadPreset
 from dht.replicas import OnTrouble, mark_broken, scan_replicas
-from dht.shares import Share, Shares
-from dht.transfer import ChunkReceiver, blaming, check_leaves
-from kernel.chunk_id import LEAF_BYTES
-from kernel.errors import InvalidRecord, LucidError, NotFound, PeerFault, Reason, StoreDamaged, StoreError
+from kernel.errors import StoreError, Unavailable
 from kernel.ports import Clock, Records
-from kernel.waiting import wait_for_event
-from lucid.v1 import chunk_pb2
-
-T = TypeVar("T")
 
 MEET_POLL_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class FetchedChunk:
-    """A blob from peers, every leaf of which was checked.
-
-    Attributes:
-        blob: its bytes.
-        sources: devices that brought some of it, the greatest part first.
-    """
-
-    blob: bytes
-    sources: tuple[bytes, ...]
 
 
 class Fetcher:
@@ -72,6 +52,7 @@ class Fetcher:
         self._clock = clock
         self._peers = peers
         self._preset = preset
+        self._meet_ns = round(preset.meet_s * 1e9)
         self._on_trouble = on_trouble
         self._pace = pace
         self._slots = asyncio.Semaphore(preset.fetches_in_flight)
@@ -81,7 +62,11 @@ class Fetcher:
     async def fetch(
         self, session_id: bytes, index: int, chunk_id: bytes, size_bytes: int
     ) -> FetchedChunk | None:
-        """A chunk of a session; None if nobody gives it."""
+        """A chunk of a session; None if nobody has it.
+
+        Raises:
+            Unavailable: see `fetch_from`.
+        """
         group = index // self._preset.group_chunks
         known = self._peers.known()
         wanted = [row.holder for row in scan_replicas(self._records, session_id, index).values()]
@@ -110,26 +95,48 @@ class Fetcher:
             chunk_id: what.
             size_bytes: its length.
             broken: gets who does not have it, or not as it was, and why.
+
+        Returns:
+            None if nobody is there, or none of those who are has it.
+
+        Raises:
+            Unavailable: somebody who has it, or may have it, broke off or was silent.
         """
         async with self._slots:
             await self._meet()
-            asked: set[bytes] = set()
-            while sources := [one for one in self._find_sources(devices) if one.identity.device not in asked]:
-                asked |= {peer.identity.device for peer in sources}
-                fetch = _Fetch(chunk_id, size_bytes, self._clock, self._preset, self._pace, self._merits)
-                try:
-                    found = await fetch.run(sources)
-                finally:
-                    self._learn(fetch)
-                    if broken is not None:
-                        broken.update(fetch.broken)
-                if found is not None or not await self._meet_more(asked):
-                    return found
-            return None
+            fetch = ChunkFetch(chunk_id, size_bytes, self._clock, self._preset, self._pace, self._merits)
+            try:
+                found = await self._fetch_in_turns(fetch, devices)
+            finally:
+                self._learn(fetch)
+                if broken is not None:
+                    broken.update(fetch.broken)
+        if found is None and fetch.broke_off:
+            raise Unavailable(
+                f"of {len(fetch.asked)} peers, {len(fetch.broke_off)} broke off or were silent",
+                hint="Try again in a minute, or when more of the peers are connected.",
+            )
+        return found
+
+    async def _fetch_in_turns(self, fetch: ChunkFetch, devices: Sequence[bytes]) -> FetchedChunk | None:
+        """Asks everybody once, and those who broke off again as long as that brings something."""
+        asked: set[bytes] = set()
+        while sources := [one for one in self._find_sources(devices) if one.identity.device not in asked]:
+            asked |= {peer.identity.device for peer in sources}
+            missing, found = fetch.missing, await fetch.run(sources)
+            if found is not None:
+                return found
+            end_ns = self._get_young_until_ns()
+            if fetch.missing < missing:
+                asked -= fetch.broke_off.keys()
+                end_ns = max(end_ns, self._clock.monotonic_ns() + self._meet_ns)
+            if not await self._meet_more(asked, end_ns):
+                break
+        return None
 
     async def _meet(self) -> None:
         """Waits for the first peer for a while, as after a start; in vain, the next one does not wait."""
-        end_ns = self._clock.monotonic_ns() + round(self._preset.meet_s * 1e9)
+        end_ns = self._clock.monotonic_ns() + self._meet_ns
         while not any(self._peers.find(peer.device) for peer in self._peers.known()):
             expects = self._expects_peers or self._peers.known()
             if self._is_alone or not expects or self._clock.monotonic_ns() >= end_ns:
@@ -138,15 +145,15 @@ class Fetcher:
             await self._clock.sleep(MEET_POLL_S)
         self._is_alone = False
 
-    def _is_young(self) -> bool:
-        """True for as long after the first fetch of this process as peers may take to be met."""
-        now_ns = self._clock.monotonic_ns()
-        self._first_ns = now_ns if self._first_ns is None else self._first_ns
-        return now_ns - self._first_ns < self._preset.meet_s * 1e9
+    def _get_young_until_ns(self) -> int:
+        """Until when, after the first fetch of this process, more peers may be met."""
+        if self._first_ns is None:
+            self._first_ns = self._clock.monotonic_ns()
+        return self._first_ns + self._meet_ns
 
-    async def _meet_more(self, asked: Collection[bytes]) -> bool:
-        """Soon after the first fetch, waits for peers that were not asked; False if there are none."""
-        while self._is_young():
+    async def _meet_more(self, asked: Collection[bytes], end_ns: int) -> bool:
+        """Waits for peers that are not among `asked`; False if none comes until `end_ns`."""
+        while self._clock.monotonic_ns() < end_ns:
             others = [peer.device for peer in self._peers.known() if peer.device not in asked]
             if any(map(self._peers.find, others)):
                 return True
@@ -168,7 +175,7 @@ class Fetcher:
         found.sort(key=lambda entry: (self._merits.get(entry[1], 1.0) < _POOR, entry[0]))
         return [peer for _, _, peer in found]
 
-    def _learn(self, fetch: "_Fetch") -> None:
+    def _learn(self, fetch: ChunkFetch) -> None:
         until_ns = self._clock.monotonic_ns() + round(self._preset.longest_backoff_s * 1e9)
         for device in fetch.liars:
             self._avoided_until_ns[device] = until_ns
@@ -180,188 +187,3 @@ class Fetcher:
 
 _POOR = 0.25
 """A source that brings less than this part of what the best one brings is asked after the others."""
-
-
-class _Fetch:
-    """One blob on its way.
-
-    Attributes:
-        asked: devices that were asked for anything.
-        liars: devices that broke the protocol.
-        broken: devices that do not have the blob, or not as it was, and why.
-        useful: bytes by device.
-    """
-
-    def __init__(
-        self,
-        chunk_id: bytes,
-        size_bytes: int,
-        clock: Clock,
-        preset: SpreadPreset,
-        pace: Pace,
-        merits: dict[bytes, float],
-    ) -> None:
-        self._chunk_id = chunk_id
-        self._size_bytes = size_bytes
-        self._clock = clock
-        self._preset = preset
-        self._pace = pace
-        self._merits = merits
-        self._leaves = b""
-        self._shares = Shares(size_bytes)
-        self._blob = bytearray()
-        self._changed = asyncio.Event()
-        self._opener: list[Peer] = []
-        self._asking: dict[asyncio.Task[None], Peer] = {}
-        self._working: list[asyncio.Task[None]] = []
-        self.asked: dict[bytes, None] = {}
-        self.liars: dict[bytes, None] = {}
-        self.broken: dict[bytes, str] = {}
-        self.useful: dict[bytes, int] = {}
-
-    async def run(self, sources: Sequence[Peer]) -> FetchedChunk | None:
-        """Fetches the blob; None if the sources do not give all of it."""
-        await self._open(sources)
-        if not self._leaves:
-            return None
-        self._blob = bytearray(self._size_bytes)
-        fresh = [peer for peer in sources if peer.identity.device not in self.asked]
-        best_first = {peer.identity.device: peer for peer in (*self._opener, *fresh, *self._asking.values())}
-        waiting = deque(best_first.values())
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._preset.sources):
-                self._working.append(group.create_task(self._work_through(waiting)))
-        if self._shares.missing:
-            return None
-        best = sorted(self.useful, key=lambda device: (-self.useful[device], device))
-        return FetchedChunk(bytes(self._blob), tuple(best))
-
-    async def _open(self, sources: Sequence[Peer]) -> None:
-        """Gets the leaf hashes from the first who gives them; whoever is silent is overtaken by the next."""
-        turn = asyncio.Event()
-        async with asyncio.TaskGroup() as group:
-            for peer in sources:
-                asked = group.create_task(self._ask_leaves(peer, turn))
-                self._asking[asked] = peer
-                await wait_for_event(turn, self._clock, self._preset.hedge_s)
-                turn.clear()
-                if self._leaves:
-                    break
-
-    async def _ask_leaves(self, peer: Peer, turn: asyncio.Event) -> None:
-        """Asks for the leaf hashes; if they are right, nobody else needs to answer."""
-        self.asked[peer.identity.device] = None
-        length = LEAF_BYTES if self._size_bytes > LEAF_BYTES else 0
-        request = chunk_pb2.GetChunkRequest(chunk_id=self._chunk_id, length=length)
-        own = asyncio.current_task()
-        try:
-            with self._dropping(peer):
-                async with _closing(peer.get_chunk(request)) as responses, self._pace.patience():
-                    first = await anext(responses, None)
-                with blaming(peer):
-                    leaves = self._check_size(first)
-                    check_leaves(self._chunk_id, self._size_bytes, leaves)
-                self._leaves, self._opener = leaves, [peer]
-                for task in self._asking:
-                    if task is not own:
-                        task.cancel()
-                return
-            # It failed: of no use for this chunk.
-            self._asking = {task: other for task, other in self._asking.items() if other is not peer}
-        finally:
-            turn.set()
-
-    async def _work_through(self, waiting: deque[Peer]) -> None:
-        """Lets one source after the other work; when all is there, nobody needs to go on."""
-        while waiting and self._shares.missing:
-            await self._work(waiting.popleft())
-        if not self._shares.missing:
-            for task in self._working:
-                task.cancel()
-
-    def _check_size(self, response: chunk_pb2.GetChunkResponse | None) -> bytes:
-        """Judges the first message; returns the leaf hashes in it, unchecked."""
-        if response is None or response.WhichOneof("kind") != "open":
-            raise InvalidRecord(Reason.MALFORMED, "the transfer does not begin with the size")
-        if response.open.size_bytes != self._size_bytes:
-            raise InvalidRecord(Reason.WRONG_HASH, f"{response.open.size_bytes} bytes are announced")
-        return response.open.leaves
-
-    async def _work(self, peer: Peer) -> None:
-        """Lets one source bring share after share, until all is there or it fails."""
-        device = peer.identity.device
-        self._shares.expect(device, self._merits.get(device, 1.0) * self._size_bytes)
-        with self._dropping(peer):
-            while self._shares.missing:
-                share = self._shares.assign(device)
-                if share is None:
-                    self._changed.clear()
-                    await self._changed.wait()
-                    continue
-                try:
-                    await self._stream(peer, share)
-                finally:
-                    self._shares.give_back(device)
-                    self._changed.set()
-
-    async def _stream(self, peer: Peer, share: Share) -> None:
-        """Takes frames of a share, until it ends: which another source may bring nearer meanwhile."""
-        self.asked[peer.identity.device] = None
-        receiver = ChunkReceiver(
-            self._chunk_id, self._size_bytes, self._leaves, start=share.position, end=share.end
-        )
-        request = chunk_pb2.GetChunkRequest(
-            chunk_id=self._chunk_id,
-            offset=share.position,
-            length=0 if share.end == self._size_bytes else share.end - share.position,
-            without_leaves=True,
-        )
-        async with (
-            _closing(peer.get_chunk(request)) as responses,
-            self._pace.patience() as patience,
-        ):
-            first = await anext(responses, None)
-            with blaming(peer):
-                self._check_size(first)
-            while share.position < share.end and self._shares.missing:
-                response = await anext(responses, None)
-                with blaming(peer):
-                    size_bytes = self._take(peer, share, receiver, response)
-                await self._pace.receive(size_bytes, patience)
-
-    def _take(
-        self, peer: Peer, share: Share, receiver: ChunkReceiver, response: chunk_pb2.GetChunkResponse | None
-    ) -> int:
-        """Judges the next message; returns the length of the frame in it."""
-        if response is None or response.WhichOneof("kind") != "frame":
-            raise InvalidRecord(Reason.MALFORMED, "the transfer ends, or goes on without a frame")
-        frame = response.frame  # each look at it makes a copy
-        receiver.take(frame)
-        receiver.parts.clear()
-        start, device = share.position, peer.identity.device
-        self._blob[start : start + len(frame)] = frame
-        self.useful[device] = self.useful.get(device, 0) + self._shares.bring(device, len(frame))
-        return len(frame)
-
-    @contextmanager
-    def _dropping(self, peer: Peer) -> Iterator[None]:
-        """Ends what is done with a peer when it fails; remembers one that lied."""
-        try:
-            yield
-        except PeerFault as error:
-            self.liars[peer.identity.device] = None
-            self.broken[peer.identity.device] = str(error)
-        except (NotFound, StoreDamaged) as error:
-            self.broken[peer.identity.device] = str(error)
-        except LucidError:  # silent, or busy: nothing is known of the blob
-            pass
-
-
-@asynccontextmanager
-async def _closing(responses: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
-    """Ends a call that is not read to its end."""
-    try:
-        yield responses
-    finally:
-        if isinstance(responses, AsyncGenerator):
-            await responses.aclose()

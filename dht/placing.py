@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from dht import tables
-from dht.backoff import Backoffs
+from dht.backoff import Advances, Backoffs
 from dht.bandwidth import Pace
 from dht.lease import sign_lease, sign_release
 from dht.plan import Target
@@ -64,6 +64,7 @@ class Placer:
         self._network = network
         self._preset = preset
         self._backoffs = backoffs
+        self._advances = Advances()
         self._pace = pace
 
     async def load(
@@ -117,17 +118,21 @@ class Placer:
         Returns:
             False if the peer does not hold the chunk, and there were no bytes to give it.
         """
-        has_chunk = True
+        has_chunk, begun_at = True, [0]
         chunk, device, clock = loaded.chunk, target.holder.device, self._ports.clock
         key = tables.replica_key(chunk.session_id, chunk.index, target.replica)
+        transfer = (device, chunk.chunk_id)
         try:
-            row = await self._put(loaded, target)
+            row = await self._put(loaded, target, begun_at.append)
         except LucidError as error:
             has_chunk = loaded.frames is not None or not isinstance(error, NotFound)
             if has_chunk:
-                self._backoffs.on_failure(device, clock.monotonic_ns(), fault=isinstance(error, PeerFault))
+                forward = self._advances.on_broken(transfer, begun_at[-1])
+                fault = isinstance(error, PeerFault)
+                self._backoffs.on_failure(device, clock.monotonic_ns(), fault=fault, forward=forward)
             row = self._describe_failure(chunk, target, error)
         else:
+            self._advances.on_done(transfer)
             self._backoffs.on_success(device)
         try:
             await self._ports.records.commit([Put(tables.REPLICAS, key, row.SerializeToString())])
@@ -135,7 +140,9 @@ class Placer:
             self._backoffs.on_failure(device, clock.monotonic_ns())
         return has_chunk
 
-    async def _put(self, loaded: LoadedChunk, target: Target) -> chunk_pb2.Replica:
+    async def _put(
+        self, loaded: LoadedChunk, target: Target, on_begin: Callable[[int], None]
+    ) -> chunk_pb2.Replica:
         chunk, holder, key = loaded.chunk, target.holder.device, loaded.lease_key
         peer = self._ports.peers.find(holder)
         if peer is None:
@@ -159,6 +166,7 @@ class Placer:
             leaves=loaded.leaves,
             size_bytes=chunk.size_bytes,
             pace=self._pace,
+            on_begin=on_begin,
         )
         return chunk_pb2.Replica(holder=holder, lease=signed, receipt=receipt, release=release)
 

@@ -68,8 +68,7 @@ class SharedSessions(Protocol):
         """Takes in a session that another owner shared; False if it is known here.
 
         Raises:
-            InvalidRecord: the facts are no session of that owner.
-            Locked: no key of this node opens it.
+            InvalidRecord: the facts are no session of that owner, or no key of this node opens it.
         """
         ...
 
@@ -157,8 +156,7 @@ class OfferTaker:
         """Takes a session that an authenticated peer shares.
 
         Raises:
-            InvalidRecord: something of it does not hold.
-            Locked: the secret is not sealed to this node.
+            InvalidRecord: something of it does not hold, or the secret is not sealed to this node.
             Conflict: this owner has shared as many sessions as are taken.
             Unavailable: the facts cannot be fetched.
         """

@@ -6,7 +6,7 @@ one chunk may come from several peers.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -236,6 +236,7 @@ async def put_chunk(
     leaves: Sequence[bytes] | None = None,
     size_bytes: int | None = None,
     pace: Pace = UNPACED,
+    on_begin: Callable[[int], None] = lambda _: None,
 ) -> identity_pb2.Signed:
     """Sends a chunk to a holder, from where an earlier try was broken off.
 
@@ -248,6 +249,7 @@ async def put_chunk(
         leaves: its leaf hashes, if they are known already. Without a blob they must be.
         size_bytes: length of the blob; needed where that is not here.
         pace: limits on speed and silence.
+        on_begin: is told from which byte on the holder takes it.
 
     Returns:
         The holder's receipt, verified: the chunk is durable there.
@@ -263,7 +265,7 @@ async def put_chunk(
         leaves = [leaf for frame in frames or () for leaf in compute_chunk_leaves(frame)]
     size_bytes = sum(map(len, frames or ())) if size_bytes is None else size_bytes
     async with pace.patience() as patience:
-        sender = _Sender(lease, b"".join(leaves), frames, size_bytes, pace, patience)
+        sender = _Sender(lease, b"".join(leaves), frames, size_bytes, pace, patience, on_begin)
         responses = peer.put_chunk(sender.requests())
         receipt: identity_pb2.Signed | None = None
         try:
@@ -312,7 +314,9 @@ class _Sender:
         size_bytes: int,
         pace: Pace,
         patience: Patience,
+        on_begin: Callable[[int], None],
     ) -> None:
+        self._on_begin = on_begin
         self._open = chunk_pb2.PutOpen(lease=lease, leaves=leaves)
         self._frames = frames
         self._size_bytes = size_bytes
@@ -343,6 +347,7 @@ class _Sender:
                 raise NotFound("the peer does not hold the chunk, which is not here either")
             self._sent = response.offset
             self._begin.set_result(response.offset)
+            self._on_begin(response.offset)
             return None
         if kind != "receipt" or receipt is not None:
             raise InvalidRecord(Reason.MALFORMED, "an answer to PutChunk out of turn")

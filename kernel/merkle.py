@@ -159,10 +159,12 @@ def is_consistent(
     """True if the new tree begins with the leaves of the old one (RFC 9162, 2.1.4.2)."""
     if not 0 <= old_count <= new_count or any(len(node) != HASH_BYTES for node in proof):
         return False
-    if old_count == 0:
-        return not proof and old_root == EMPTY_ROOT
+    if old_count == 0 and old_root != EMPTY_ROOT:
+        return False
     if old_count == new_count:
         return not proof and old_root == new_root
+    if old_count == 0:
+        return not proof
     nodes = list(proof)
     if old_count & (old_count - 1) == 0:
         nodes.insert(0, old_root)

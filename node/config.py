@@ -32,6 +32,7 @@ from node.units import format_duration, parse_duration, parse_size
 
 if TYPE_CHECKING:
     from kernel.multiaddr import Multiaddr
+    from node.transport.tor.torrc import TorSettings
 
 MAX_FILE_BYTES = 64 << 10
 DAY_S = 86400
@@ -174,6 +175,27 @@ class NodeConfig:
     max_connections_per_user: int = _setting(
         32, parse_count(1, 8192), "of these, on `record_socket`, for each user"
     )
+
+    @property
+    def uses_tor(self) -> bool:
+        """Is any node to be reached over Tor?"""
+        return self.transport == "tor" and bool(self.listen or self.peers)
+
+    @property
+    def tor_settings(self) -> "TorSettings":
+        """What the owner says about Tor."""
+        from node.transport.tor.torrc import TorSettings
+
+        return TorSettings(
+            program=self.tor_program,
+            control=Path(self.tor_control) if self.tor_control else None,
+            bridges=self.tor_bridges,
+            plugins=self.tor_plugins,
+            options=self.tor_options,
+            max_streams=self.tor_max_streams,
+            pow=self.tor_pow == "on",
+            pow_rate=self.tor_pow_rate,
+        )
 
 
 SETTINGS = {setting.name: setting for setting in fields(NodeConfig) if "parse" in setting.metadata}

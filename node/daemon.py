@@ -176,7 +176,7 @@ async def serve(
 
 def _make_tor(config: NodeConfig, ports: NodePorts, log: Logger) -> "TorTransport | None":
     """The transport over Tor, if any node is to be reached over it."""
-    if config.transport != "tor" or not (config.listen or config.peers):
+    if not config.uses_tor:
         return None
     from node.transport.tor.transport import make_tor_transport
 

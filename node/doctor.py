@@ -11,14 +11,14 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from kernel.errors import Conflict, LucidError, StoreDamaged
+from node.check import Check, Verdict
 from node.config import NodeConfig, load_config
 from node.health import LEAST_FREE_BYTES
 from node.home import Home, check_private, lock_holder, lock_home
+from node.tor_doctor import examine_tor, examine_tor_program
 from node.units import format_size
 
 if TYPE_CHECKING:
@@ -29,31 +29,6 @@ MAX_FINDINGS = 100
 # When this software was written: a clock before that is wrong.
 EARLIEST_NS = 1_767_225_600_000_000_000
 SECOND_NS = 1_000_000_000
-
-
-class Verdict(StrEnum):
-    """What a check found."""
-
-    OK = "ok"
-    NOTE = "note"
-    WRONG = "wrong"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finding.
-
-    Attributes:
-        name: what was looked at.
-        state: what was found.
-        what: the same in words.
-        hint: what to do about it.
-    """
-
-    name: str
-    state: Verdict
-    what: str
-    hint: str = ""
 
 
 def examine_home(home: Home, environment: Mapping[str, str], now_ns: int) -> Iterator[Check]:
@@ -76,6 +51,8 @@ def examine_home(home: Home, environment: Mapping[str, str], now_ns: int) -> Ite
         yield from examine_daemon(home, holder)
     else:
         yield Check("daemon", Verdict.NOTE, "no daemon runs", "Start it with `lucid-node run`.")
+        if config.uses_tor:
+            yield from examine_tor_program(config)
         yield from examine_store(config)
 
 
@@ -139,9 +116,11 @@ def examine_daemon(home: Home, holder: int) -> Iterator[Check]:
         return
     yield Check("daemon", Verdict.OK, f"it answers (pid {status.pid})")
     if not status.serving:
-        yield Check("daemon", Verdict.WRONG, "it cannot record")
+        yield Check("daemon", Verdict.WRONG, "it does not serve")
     for problem in status.problems:
         yield Check("daemon", Verdict.WRONG, problem)
+    if status.HasField("tor"):
+        yield from examine_tor(status.tor)
     yield examine_peers(status)
     if status.replicas_wanted:
         yield examine_replicas(status.replicas_held, status.replicas_wanted)

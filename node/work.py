@@ -20,7 +20,7 @@ async def open_to_peers(node: Node) -> None:
     from node.rpc.share_servicer import make_share_service
     from node.rpc.witness_servicer import make_witness_service
 
-    await node.peering.prepare(
+    node.peering.prepare(
         lambda: node.health.serving,
         lambda: Standing(node.health.serving, node.hosting.holdings.held_bytes, node.hosting.count_free()),
         [

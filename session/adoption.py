@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from kernel.errors import Conflict, InvalidRecord, Locked, Reason
+from kernel.errors import Conflict, InvalidRecord, Reason
 from kernel.ports import Put
 from kernel.sealing import SESSION_ID_BYTES, unseal
 from lucid.v1 import session_pb2
@@ -52,8 +52,7 @@ def check_copy(keys: RecorderKeys, copy: Copy) -> session_pb2.SessionRow:
         The row that follows from the facts.
 
     Raises:
-        InvalidRecord: they do not.
-        Locked: the session was shared, and no key of this node opens it.
+        InvalidRecord: they do not; NOT_DECRYPTABLE: the session was shared, and no key of this node opens it.
     """
     if len(copy.session_id) != SESSION_ID_BYTES:
         raise InvalidRecord(Reason.MALFORMED, "a session ID has another length")
@@ -86,7 +85,8 @@ def check_copy(keys: RecorderKeys, copy: Copy) -> session_pb2.SessionRow:
     row.adopted.CopyFrom(copy.adopted)
     secret = _find_secret(keys, copy.session_id, secrets)
     if secret is None and copy.adopted.owner:
-        raise Locked("no key of this node opens the session that is shared")
+        # Not `Locked`: to whoever has called, that says that its token does not hold here.
+        raise InvalidRecord(Reason.NOT_DECRYPTABLE, "no key of this node opens the session that is shared")
     check_opening(keys, copy.session_id, row, secret)
     check_manifest(keys, copy.session_id, row, secret)
     return row
@@ -125,8 +125,7 @@ class Adopter:
             False if the session is here already, or was deleted here: nothing was done.
 
         Raises:
-            InvalidRecord: the facts are no session of its owner.
-            Locked: the session was shared, and no key of this node opens it.
+            InvalidRecord: the facts are no session of its owner, or no key of this node opens it.
             StoreError: it is not here yet; the next start, or the next call, finds out.
         """
         await self._finish(copy.session_id)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from weakref import WeakValueDictionary
 
 from kernel.chunk_id import compute_blob_id
-from kernel.errors import NotFound, StoreError
+from kernel.errors import NotFound, StoreError, Unavailable
 from lucid.v1 import data_pb2, session_pb2
 from session.ports import SessionPorts
 
@@ -38,7 +38,10 @@ class Healer:
                 missing one is nothing to speak of.
 
         Returns:
-            None if nobody gives it.
+            None if nobody has it.
+
+        Raises:
+            Unavailable: somebody may have it, and does not give it just now.
         """
         lock = self._locks.get(entry.chunk_id)
         if lock is None:
@@ -48,9 +51,13 @@ class Healer:
             if blob is not None and await self._is_right(entry, blob):
                 return blob, _describe(entry, "it was damaged here and has just been mended")
             state = "missing" if blob is None else "damaged"
-            fetched = await self._ports.fetch.fetch(
-                session_id, entry.index, entry.chunk_id, entry.stored_bytes
-            )
+            try:
+                fetched = await self._ports.fetch.fetch(
+                    session_id, entry.index, entry.chunk_id, entry.stored_bytes
+                )
+            except Unavailable as error:
+                what = f"chunk {entry.index} is {state} here and cannot be fetched just now: {error}"
+                raise Unavailable(what, hint=error.hint) from error
             if fetched is None or not await self._is_right(entry, fetched.blob):
                 return None
             failure = await self._store(entry, fetched.blob)

@@ -50,7 +50,11 @@ class Fetch(Protocol):
     """Where chunks come from that are missing or damaged here."""
 
     async def fetch(self, session_id: bytes, index: int, chunk_id: bytes, size_bytes: int) -> Fetched | None:
-        """The blob of a chunk; None if nobody gives it."""
+        """The blob of a chunk; None if nobody has it.
+
+        Raises:
+            Unavailable: somebody may have it, and does not give it just now.
+        """
         ...
 
 

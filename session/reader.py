@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from kernel.chunk_id import compute_blob_id
-from kernel.errors import InvalidRecord, LucidError, NotFound, Reason, StoreDamaged, StoreError
+from kernel.errors import InvalidRecord, LucidError, NotFound, Reason, StoreDamaged, StoreError, Unavailable
 from lucid.v1 import data_pb2, session_pb2
 from session.access import RecorderKeys, load_secret
 from session.catalog import Catalog
@@ -61,6 +61,7 @@ class Reader:
         Raises:
             InvalidRecord: damaged, and not `partial`.
             StoreDamaged: missing, and not `partial`.
+            Unavailable: missing here, and whoever may have it does not give it just now; and not `partial`.
             Locked: this device has no key that reads it.
         """
         self._catalog.row(session_id)
@@ -159,7 +160,7 @@ class Copier:
         if entry.chunk_id:
             try:
                 plaintext = await self._read_chunk(entry)
-            except (InvalidRecord, StoreError) as error:
+            except (InvalidRecord, StoreError, Unavailable) as error:
                 self._report(entry.index, error)
         if after is not None:
             await after

@@ -9,7 +9,7 @@ import click
 from node.cli.options import command
 
 if TYPE_CHECKING:
-    from node.doctor import Check
+    from node.check import Check
     from node.home import Home
 
 
@@ -21,9 +21,10 @@ def doctor_command(home: "Home", rebuild: bool, as_json: bool) -> int:
     """Examines the home; needs neither daemon nor passphrase."""
     import time
 
+    from node.check import Verdict
     from node.cli.output import emit
     from node.cli.progress import show_progress
-    from node.doctor import Verdict, examine_home, rebuild_home
+    from node.doctor import examine_home, rebuild_home
 
     rebuilt: list[str] = []
     if rebuild:

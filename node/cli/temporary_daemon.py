@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 70.0
+LAST_LINES = 4
 _POLL_S = 0.05
 
 
@@ -62,8 +63,8 @@ def _wait(home: "Home", daemon: "subprocess.Popen[bytes]", log: IO[str]) -> None
     while not _answers(home):
         if daemon.poll() is not None:
             log.seek(0)
-            said = log.read(4096).strip().splitlines()
-            raise LocalError(f"the daemon did not start: {said[-1] if said else 'it said nothing'}")
+            said = " ".join(log.read(4096).split("\n")[-LAST_LINES:]).strip()
+            raise LocalError(f"the daemon did not start: {said or 'it said nothing'}")
         if time.monotonic() > end_s:
             raise LocalError("the daemon did not start in time")
         time.sleep(_POLL_S)

@@ -61,14 +61,23 @@ class Acquaintance:
 class Acquaintances:
     """The peers that this node knows."""
 
-    def __init__(self, records: Records, clock: Clock, network: Network, device: bytes) -> None:
-        """`device` is this node itself, which is no acquaintance of its own."""
+    def __init__(
+        self,
+        records: Records,
+        clock: Clock,
+        network: Network,
+        device: bytes,
+        grant_list: identity_pb2.GrantList,
+    ) -> None:
+        """`device` is this node itself, no acquaintance of its own; `grant_list` that of its owner."""
         self._records = records
         self._clock = clock
         self._network = network
         self._device = device
         self._known: dict[bytes, Acquaintance] = {}
+        self._owner = grant_list.owner
         self._grant_lists: OrderedDict[bytes, identity_pb2.GrantList] = OrderedDict()
+        self._learn_grants(grant_list)  # a device that it does not name any more was retired
 
     def load(self) -> list[str]:
         """Reads the table; returns what is wrong with it, in words."""
@@ -198,6 +207,7 @@ class Acquaintances:
         self._grant_lists[grant_list.owner] = newest
         if len(self._grant_lists) > MAX_OWNERS:
             lasting = {each.identity.owner for each in self._known.values() if each.record is not None}
+            lasting.add(self._owner)
             passing = [owner for owner in self._grant_lists if owner not in lasting]
             for owner in passing[: max(0, len(passing) - MAX_OWNERS)]:
                 del self._grant_lists[owner]

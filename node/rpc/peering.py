@@ -6,6 +6,7 @@ from dataclasses import replace
 import grpc
 
 from dht.ports import PeerIdentity
+from kernel.grants import verify_grant_list
 from kernel.multiaddr import Multiaddr
 from kernel.ports import Clock, Entropy, Offload, Records
 from kernel.sealing import compute_x25519_public
@@ -77,7 +78,8 @@ class Peering:
         self._tokens = Tokens(clock, entropy, self._is_known)
         self._presenter = Presenter(keys, clock, offload, software)
         device = keys.device.identity.public_key
-        self._acquaintances = Acquaintances(records, clock, keys.network, device)
+        grant_list = verify_grant_list(keys.grants, keys.network)
+        self._acquaintances = Acquaintances(records, clock, keys.network, device, grant_list)
         greeter = Greeter(self._presenter, self._acquaintances, entropy)
         self.book = PeerBook(self._acquaintances, greeter, transport, clock, entropy, log, peers)
         self.servicer = NodeServicer(
@@ -100,7 +102,7 @@ class Peering:
         """Reads what is known of peers; returns what is wrong with it, in words."""
         return self._acquaintances.load()
 
-    async def prepare(
+    def prepare(
         self,
         is_serving: Callable[[], bool],
         get_standing: Callable[[], Standing],
@@ -113,7 +115,6 @@ class Peering:
             get_standing: what peers are told of the node.
             services: what is served beside `NodeService`.
         """
-        await self._presenter.prepare()
         self.servicer.start(get_standing)
         self._is_serving = is_serving
         self._interceptor = PeerInterceptor(
@@ -132,6 +133,7 @@ class Peering:
             UsageError: nothing listens on such an address.
             Conflict: the port is taken.
         """
+        await self._presenter.prepare()
         server = PeerServer(self._transport, self._interceptor, self._clock, self._is_serving)
         place = server.bind(address)
         await server.start(self._services)

@@ -3,9 +3,11 @@
 from simnet.scenarios.churn import churn_recording, draw_churn
 from simnet.scenarios.crashes import draw_holder_crashes, draw_owner_crashes, holder_crashes, owner_crash
 from simnet.scenarios.deletions import deleted_everywhere
+from simnet.scenarios.grants import lying_grants
 from simnet.scenarios.interruptions import broken_transfers
 from simnet.scenarios.liars import liar_among_replicas
 from simnet.scenarios.mixed import all_at_once, draw_anything
+from simnet.scenarios.offers import lying_offers
 from simnet.scenarios.power import failing_disks, power_cuts
 from simnet.scenarios.replays import replays
 from simnet.scenarios.replication import (
@@ -17,7 +19,8 @@ from simnet.scenarios.replication import (
 )
 from simnet.scenarios.rollbacks import rolled_back_heads
 from simnet.scenarios.scarcity import clocks, disk_full, draw_full_disks, draw_wrong_clocks
-from simnet.scenarios.slowness import slow_loris
+from simnet.scenarios.slowness import slow_loris, slow_loris_for_hours
+from simnet.scenarios.witnesses import lying_witnesses
 from simnet.world.run import Scenario
 
 SCENARIOS: dict[str, Scenario] = {
@@ -37,8 +40,12 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("deleted-everywhere", deleted_everywhere, 5),
         Scenario("liar-among-replicas", liar_among_replicas, 5),
         Scenario("slow-loris", slow_loris, 5),
+        Scenario("slow-loris-for-hours", slow_loris_for_hours, 4),
         Scenario("replays", replays, 5),
         Scenario("rolled-back-heads", rolled_back_heads, 6),
+        Scenario("lying-witnesses", lying_witnesses, 6),
+        Scenario("lying-offers", lying_offers, 5),
+        Scenario("lying-grants", lying_grants, 5),
         Scenario("all-at-once", all_at_once, 5, draw_anything),
     )
 }

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 
-from kernel.errors import StoreDamaged
+from kernel.errors import Unavailable
 from simnet.world.links import Conditions
 from simnet.world.machine import Machine
 from simnet.world.recordings import (
@@ -16,19 +16,19 @@ from simnet.world.recordings import (
 )
 from simnet.world.world import World
 
-SIZE_BYTES = 4_000_000
+SIZE_BYTES = 8_000_000
 RATE_BYTES_S = 100_000.0
 RESETS_PER_S = 0.06
-REPLICATED_S = 1800.0
-TRIES = 50
+REPLICATED_S = 900.0
+TRIES = 10
 RETRY_S = 5.0
 
 
 async def broken_transfers(world: World) -> None:
     """Connections are slow and break every few seconds: transfers go on behind what has come."""
     owner, *_ = await world.start_nodes(world.nodes)
-    recorded = await record(world, owner, SIZE_BYTES)
     world.set_climate(Conditions(latency_s=0.02, bandwidth_bytes_s=RATE_BYTES_S, reset_per_s=RESETS_PER_S))
+    recorded = await record(world, owner, SIZE_BYTES)
     await wait_replicated(world, owner, recorded, within_s=REPLICATED_S)
     world.set_climate(Conditions())
     heir, _ = await burn_down(world, owner)
@@ -39,10 +39,10 @@ async def broken_transfers(world: World) -> None:
 
 
 async def fetch_again_and_again(world: World, heir: Machine, recorded: Recorded) -> None:
-    """Reads until it succeeds: when all connections break at once, a chunk cannot be had just now."""
+    """Reads until it succeeds: without any source a chunk cannot be had just now; it is not missing."""
     manager = heir.node.manager
     for _ in range(TRIES):
-        with suppress(StoreDamaged):
+        with suppress(Unavailable):
             await heir.call(manager.get(recorded.session_id, BytesSink(), partial=False, on_progress=ignore))
             return
         await world.sleep(RETRY_S)

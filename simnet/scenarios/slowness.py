@@ -29,6 +29,9 @@ SERVED_S = 300.0
 FORGOTTEN_S = 1800.0
 STRANGERS = 6
 CALLS = 8
+HOURS = 3
+CROWD = 40
+LEISURE_S = 400.0
 HELLO = "/lucid.v1.NodeService/Hello"
 REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 
@@ -64,6 +67,33 @@ async def slow_loris(world: World) -> None:
     )
 
 
+async def slow_loris_for_hours(world: World) -> None:
+    """Many connections sit for hours: what they hold has its bounds, and others are served all the time."""
+    owner, *holders = await world.start_nodes(world.nodes)
+    hostile = world.rng.choice(holders)
+    hostile.turn("hostile-caller")
+    await hostile.restart()
+    await world.wait_connected([hostile, owner])
+    honest = [machine for machine in world.machines if machine is not hostile]
+    async with Siege(world) as siege:
+        for number in range(CROWD):
+            host = world.network.host(f"stranger{number}")
+            attack = STRANGE[number % len(STRANGE)]
+            siege.begin(attack(world, host, world.rng.choice(honest), LEISURE_S))
+        for victim in honest:
+            siege.begin(feed_slowly(world, hostile, victim, LEISURE_S))
+        for _ in range(HOURS):
+            await world.sleep(3600.0 - SERVED_S)
+            recorded = await record(world, owner, SIZE_BYTES)
+            await wait_replicated(world, owner, recorded, within_s=SERVED_S)
+            outcome = await audit(world, owner, recorded)
+            world.expect(not outcome.findings, f"an audit finds {[each.what for each in outcome.findings]}")
+            await check_recorded(world, owner, recorded)
+    await world.wait_until(
+        lambda: not any(map(count_kept, honest)), "broken transfers are forgotten", within_s=FORGOTTEN_S
+    )
+
+
 def count_kept(machine: Machine) -> int:
     """Bytes of memory that are reserved for transfers that nobody brings to their end."""
     return machine.node.hosting.holdings._incoming.used_bytes()
@@ -92,14 +122,16 @@ class Siege:
 # Strangers, who have no keys: only hosts and channels.
 
 
-async def say_nothing(world: World, host: Host, victim: Machine) -> None:
+async def say_nothing(world: World, host: Host, victim: Machine, pause_s: float = 1.0) -> None:
     """Connects, and calls nothing."""
     async with SimTransport(host).dial(victim.address) as channel:
-        await channel.channel_ready()
-        await asyncio.Event().wait()
+        while True:
+            await channel.channel_ready()
+            await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+            await world.sleep(pause_s)
 
 
-async def call_without_message(world: World, host: Host, victim: Machine) -> None:
+async def call_without_message(world: World, host: Host, victim: Machine, pause_s: float = 1.0) -> None:
     """Begins calls whose message never comes."""
 
     async def nothing(over: asyncio.Event) -> AsyncIterator[bytes]:
@@ -107,10 +139,10 @@ async def call_without_message(world: World, host: Host, victim: Machine) -> Non
         return
         yield b""
 
-    await _call_again_and_again(world, host, victim, HELLO, nothing)
+    await _call_again_and_again(world, host, victim, HELLO, nothing, pause_s)
 
 
-async def send_drops(world: World, host: Host, victim: Machine) -> None:
+async def send_drops(world: World, host: Host, victim: Machine, pause_s: float = 1.0) -> None:
     """Sends a stream of messages, one byte each, slowly."""
 
     async def drops(over: asyncio.Event) -> AsyncIterator[bytes]:
@@ -119,16 +151,16 @@ async def send_drops(world: World, host: Host, victim: Machine) -> None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), TRICKLE_S / 4)
 
-    await _call_again_and_again(world, host, victim, REFLECTION, drops)
+    await _call_again_and_again(world, host, victim, REFLECTION, drops, pause_s)
 
 
-async def send_rubbish(world: World, host: Host, victim: Machine) -> None:
+async def send_rubbish(world: World, host: Host, victim: Machine, pause_s: float = 1.0) -> None:
     """Begins handshakes with whatever comes to mind."""
 
     async def rubbish(_over: asyncio.Event) -> AsyncIterator[bytes]:
         yield world.rng.randbytes(world.rng.randrange(64_000))
 
-    await _call_again_and_again(world, host, victim, HELLO, rubbish)
+    await _call_again_and_again(world, host, victim, HELLO, rubbish, pause_s)
 
 
 async def _call_again_and_again(
@@ -137,6 +169,7 @@ async def _call_again_and_again(
     victim: Machine,
     method: str,
     send: Callable[[asyncio.Event], AsyncIterator[bytes]],
+    pause_s: float,
 ) -> None:
     """Calls, until it is cancelled; `send` gives the messages until it is told that the call is over."""
     async with SimTransport(host).dial(victim.address) as channel:
@@ -148,7 +181,7 @@ async def _call_again_and_again(
                     await call(send(over))
                 finally:
                     over.set()
-            await world.sleep(1.0)
+            await world.sleep(pause_s)
 
 
 STRANGE = (say_nothing, call_without_message, send_drops, send_rubbish)
@@ -157,7 +190,7 @@ STRANGE = (say_nothing, call_without_message, send_drops, send_rubbish)
 # A peer, which calls in its own name.
 
 
-async def feed_slowly(world: World, hostile: Machine, victim: Machine) -> None:
+async def feed_slowly(world: World, hostile: Machine, victim: Machine, pause_s: float = 1.0) -> None:
     """Announces the greatest chunk that there may be, again and again, and brings little or nothing of it."""
     count = count_leaves(MAX_BLOB_BYTES)
     key = SigningKey.from_seed(derive_root(world.seed, hostile.name, "leases"))
@@ -175,7 +208,7 @@ async def feed_slowly(world: World, hostile: Machine, victim: Machine) -> None:
         peer = _find(hostile, victim)
         if peer is not None:
             await hostile.call(_put(world, peer, opening, first))
-        await world.sleep(1.0)
+        await world.sleep(pause_s)
 
 
 async def _put(world: World, peer: Peer, opening: chunk_pb2.PutOpen, first: bytes) -> None:

@@ -37,8 +37,7 @@ async def call_onion_service(options: Sequence[str], directory: Path, timeout_s:
     Raises:
         Unavailable: tor is missing, or the call did not succeed in time.
     """
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(mode=0o700, parents=True)
+    _empty(directory)
     settings = TorSettings(program=find_tor(), options=tuple(options))
     log = make_logger("error", "text")
     tor = TorSupervisor(
@@ -61,6 +60,11 @@ async def call_onion_service(options: Sequence[str], directory: Path, timeout_s:
         await end_task(keeping)
 
 
+def _empty(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(mode=0o700, parents=True)
+
+
 @asynccontextmanager
 async def serve_echo(path: Path) -> AsyncIterator[Path]:
     """A server that sends back whatever comes, at a Unix socket."""
@@ -79,14 +83,18 @@ async def serve_echo(path: Path) -> AsyncIterator[Path]:
         server.close()
 
 
-async def connect(tunnel: tuple[str, int], name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connect(
+    tunnel: tuple[str, int], name: str, isolation: str = ""
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A stream to an onion service, HOST.onion:PORT, through Tor's HTTP CONNECT proxy.
+
+    Streams with another `isolation` have other circuits.
 
     Raises:
         ConnectionError: Tor refuses, or ends the stream.
     """
     reader, writer = await asyncio.open_connection(*tunnel)
-    writer.write(f"CONNECT {name} HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
+    writer.write(f"CONNECT {name} HTTP/1.1\r\nX-Tor-Stream-Isolation: {isolation}\r\n\r\n".encode())
     with suppress(asyncio.IncompleteReadError):
         head = await reader.readuntil(b"\r\n\r\n")
         if head.split(b" ")[1] == b"200":

@@ -18,6 +18,7 @@ from kernel.errors import UsageError
 from kernel.uninterrupted import run_to_end
 from lucid.v1 import chunk_pb2, identity_pb2
 from node.compose import Node
+from simnet.world.lying_witnesses import LYING_WITNESSES
 
 TRICKLE_S = 20.0
 """Between two messages of a slow adversary: shorter than the silence after which a call is given up."""
@@ -214,6 +215,10 @@ def _get_keeper(node: Node) -> Any:
     return node.hosting.heads
 
 
+def _get_witnesses(node: Node) -> Any:
+    return node.witnessing.witnesses
+
+
 Twist = Callable[[Node], None]
 
 
@@ -244,6 +249,7 @@ ADVERSARIES: dict[str, Twist] = {
     "old-heads": _turn(_get_keeper, OldHeads),
     "no-heads": _turn(_get_keeper, NoHeads),
     "hostile-caller": _do_nothing,
+    **{name: _turn(_get_witnesses, kind) for name, kind in LYING_WITNESSES.items()},
 }
 
 

@@ -76,6 +76,12 @@ def test_empty_and_single() -> None:
     assert not is_included(leaf, 0, 0, [], leaf)
 
 
+def test_of_nothing_there_is_one_tree() -> None:
+    assert is_consistent(0, 0, EMPTY_ROOT, EMPTY_ROOT, [])
+    assert not is_consistent(0, 0, EMPTY_ROOT, bytes(32), [])
+    assert not is_consistent(0, 1, bytes(32), EMPTY_ROOT, [])
+
+
 def test_copy_of_a_frontier_grows_alone() -> None:
     frontier = Frontier([compute_leaf(b"a")])
     twin = frontier.copy()

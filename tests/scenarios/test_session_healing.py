@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from dht.pinned_blobs import PinnedBlobs
-from kernel.errors import InvalidRecord, StoreDamaged
+from kernel.errors import InvalidRecord, LucidError, StoreDamaged, Unavailable
 from session.ports import Fetched
 from session.session_manager import SessionManager
 from storage.faults import Died
@@ -20,9 +20,12 @@ class KeptCopies:
 
     copies: dict[bytes, bytes] = field(default_factory=dict)
     asked: list[int] = field(default_factory=list)
+    failure: LucidError | None = None
 
     async def fetch(self, session_id: bytes, index: int, chunk_id: bytes, size_bytes: int) -> Fetched | None:
         self.asked.append(index)
+        if self.failure is not None:
+            raise self.failure
         blob = self.copies.get(chunk_id)
         return None if blob is None else Fetched(blob, "12D3friend")
 
@@ -98,6 +101,24 @@ async def test_a_lost_chunk_that_nobody_has_is_missing(world: World) -> None:
     harm(world, chunk_ids[1], lose=True)
     with pytest.raises(StoreDamaged, match="chunk 1 is missing"):
         await world.read(session_id)
+
+
+@pytest.mark.parametrize("lose", [False, True])
+async def test_a_chunk_that_nobody_gives_just_now_is_unavailable_and_not_missing(
+    world: World, lose: bool
+) -> None:
+    session_id, copies, chunk_ids = await record(world)
+    copies.failure = Unavailable("all broke off", hint="Try again.")
+    harm(world, chunk_ids[1], lose=lose)
+    state = "missing" if lose else "damaged"
+    what = f"chunk 1 is {state} here and cannot be fetched just now: all broke off"
+    with pytest.raises(Unavailable, match=what) as raised:
+        await world.read(session_id)
+    assert raised.value.hint == "Try again."
+    result = await world.verify(session_id)
+    assert not result.valid and [finding.what for finding in result.findings] == [what]
+    copies.failure = None
+    assert await world.read(session_id) == DATA
 
 
 async def test_a_full_disk_keeps_nobody_from_reading(world: World) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from dht.fact_copies import decode_facts, encode_facts
 from dht.sharing import MAX_SHARED_PER_OWNER
-from kernel.errors import Conflict, InvalidRecord, Locked, LucidError, NotFound
+from kernel.errors import Conflict, InvalidRecord, LucidError, NotFound, Reason
 from kernel.sealing import seal
 from kernel.signing import SigningKey
 from lucid.v1 import session_pb2, share_pb2
@@ -135,8 +135,8 @@ async def test_offers_that_do_not_hold_are_refused() -> None:
         (change(session_id=b"x"), InvalidRecord),
         (change(session_id=b"x" * 16), InvalidRecord),
         (change(secret=other_secret), InvalidRecord),
-        (change(secret=for_stranger), Locked),
-        (change(secret=None), Locked),
+        (change(secret=for_stranger), InvalidRecord),
+        (change(secret=None), InvalidRecord),
         (change(facts=bytes(flipped)), InvalidRecord),
         (change(facts=good.facts[:-1]), InvalidRecord),
         (change(facts=None), InvalidRecord),
@@ -156,6 +156,15 @@ async def test_offers_that_do_not_hold_are_refused() -> None:
     assert await observer.manager.list() == []
     assert observer.ports.journal.streams() == []
     assert not (await taker.offer(owner.identity, good)).known
+
+
+async def test_whoever_gives_a_key_that_does_not_open_is_told_so_and_not_that_its_token_ended() -> None:
+    owner, observer = await make_old([]), await make_observer()
+    offer = await capture_offer(owner, observer, await owner.record())
+    offer.ClearField("secret")
+    with pytest.raises(InvalidRecord, match="no key of this node opens") as raised:
+        await observer.heads.taker.offer(owner.identity, offer)
+    assert raised.value.reason is Reason.NOT_DECRYPTABLE
 
 
 async def test_head_grants_of_another_locator_prove_nothing() -> None:

@@ -10,7 +10,7 @@ from simnet.scenarios import SCENARIOS
 from simnet.world.run import Outcome, run_scenario
 
 SEEDS = (1, 2)
-LONG = {"churn-recording": 1800.0}
+LONG = {"churn-recording": 1800.0, "slow-loris-for-hours": 900.0}
 """Of these scenarios, so many virtual seconds are run in the quick tests."""
 MANY_SEEDS = range(100, 130)
 

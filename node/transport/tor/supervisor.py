@@ -232,7 +232,7 @@ class TorSupervisor:
         """Checks the version, adds the services, lets it on the network."""
         version = await run.control.get_info("version")
         self._set(version=version.partition(" ")[0])
-        if _parse_version(version) < LEAST_VERSION:
+        if parse_version(version) < LEAST_VERSION:
             least = ".".join(map(str, LEAST_VERSION))
             raise Unavailable(f"Tor {version} is too old: {least} is the least", hint=INSTALL_HINT)
         if run.process is not None:
@@ -278,14 +278,14 @@ class TorSupervisor:
             f"Port={service.port},unix:{self._get_target(service.socket)}",
             *(f"ClientAuthV3={_encode_base32(client)}" for client in service.clients),
         ]
-        if self._settings.pow and _parse_version(self.state.version) >= POW_VERSION:
+        if self._settings.pow and parse_version(self.state.version) >= POW_VERSION:
             words += ["PoWDefensesEnabled=1", f"PoWQueueRate={self._settings.pow_rate}"]
         lines = await control.ask(" ".join(words))
         if lines[0] != f"ServiceID={service.key.host}":
             raise LocalError("Tor made another onion address of the key than the node did")
 
     def _get_target(self, socket: Path) -> str:
-        """A socket as Tor finds it. ADD_ONION takes no path with a space; our own Tor works in its directory."""
+        """A socket as Tor finds it. ADD_ONION takes no spaces; our own Tor works in its directory."""
         if self._settings.control is None:
             return os.path.relpath(socket, self._directory)
         if any(character.isspace() for character in str(socket)):
@@ -321,7 +321,7 @@ class TorSupervisor:
         self._changed = asyncio.Event()
 
 
-def _parse_version(text: str) -> tuple[int, ...]:
+def parse_version(text: str) -> tuple[int, ...]:
     """The numbers of a version: "0.4.9.11 (git-…)" → (0, 4, 9, 11)."""
     match = re.match(r"[0-9]+(\.[0-9]+)*", text)
     return () if match is None else tuple(map(int, match[0].split(".")))

@@ -22,22 +22,32 @@ from node.logs import Logger
 from node.rpc.limits import MAX_CONCURRENT_CALLS
 from node.transport.options import CLIENT_OPTIONS, PROXY_VARIABLES, SERVER_OPTIONS
 from node.transport.tor.supervisor import OnionService, TorSupervisor
-from node.transport.tor.torrc import TorSettings
 
 CONNECT_TIMEOUT_S = 90.0
 """A descriptor to be fetched, two circuits to be built, and tried again: seconds, on a bad day a minute."""
 KEEPALIVE_MS = 10_000
+WINDOW_BYTES = 512 << 10
+"""What a stream may send before it was read."""
 ISOLATION_BYTES = 16
 SOCKET_NAME = "p-{}.sock"
 """Where a service is served; filled with the first five characters of its address."""
+_COMMON = (
+    # gRPC would ping at each message to learn how far the other side is. Over Tor that ping travels in a cell
+    # of its own right before the answer, and the one waits for the other's acknowledgement, 40 ms a hop. A
+    # fixed window does without; Tor's own, of some 250 kB a circuit, is smaller anyway.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
+)
 _SERVER = (
     *SERVER_OPTIONS,
+    *_COMMON,
     # A client pings to keep its circuit; that is no attack.
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.keepalive_permit_without_calls", 1),
 )
 _CLIENT = (
     *CLIENT_OPTIONS,
+    *_COMMON,
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -142,18 +152,8 @@ class TorTransport:
 
 def make_tor_transport(config: NodeConfig, clock: Clock, entropy: Entropy, log: Logger) -> TorTransport:
     """The transport of a node, as its owner set it."""
-    settings = TorSettings(
-        program=config.tor_program,
-        control=Path(config.tor_control) if config.tor_control else None,
-        bridges=config.tor_bridges,
-        plugins=config.tor_plugins,
-        options=config.tor_options,
-        max_streams=config.tor_max_streams,
-        pow=config.tor_pow == "on",
-        pow_rate=config.tor_pow_rate,
-    )
     home = config.home
-    tor = TorSupervisor(home.tor, home.tor_socket, settings, clock, entropy, log)
+    tor = TorSupervisor(home.tor, home.tor_socket, config.tor_settings, clock, entropy, log)
     return TorTransport(tor, home.root, entropy)
 
 

@@ -1,18 +1,19 @@
 """A chunk comes back from whoever holds it, whatever some of them do."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from dht.fetching import FetchedChunk
+from dht.chunk_fetch import FetchedChunk
 from dht.preset import SpreadPreset
 from dht.transfer import FRAME_BYTES
 from kernel.chunk_id import compute_blob_id
+from kernel.errors import Unavailable
 from kernel.ports import Clock
 from lucid.v1 import chunk_pb2
 from tests.scenarios.world import settle
-from tests.unit.dht.memory_peer import MemoryPeer
+from tests.unit.dht.memory_peer import MemoryPeer, PeerFaults
 from tests.unit.dht.owner import Owner, make_holders
 
 ONE = b"1" * 16
@@ -154,6 +155,63 @@ async def test_nobody_gives_it() -> None:
     for peer in owner.peers.peers:
         peer.faults.unreachable = True
     assert await fetch(owner) is None
+    await owner.kill()
+
+
+async def test_sources_that_all_break_off_go_on_where_they_were() -> None:
+    owner = await spread(holders=3)
+    for peer in held_by(owner):
+        peer.faults.break_get_after = 2  # the opening, and one frame
+    assert await fetch(owner) is not None
+    calls = sum(peer.faults.calls.count("get_chunk") for peer in held_by(owner))
+    assert calls <= 2 * (SIZE // FRAME_BYTES + 1) + 3, "what had come is fetched again"
+    await owner.kill()
+
+
+@pytest.mark.parametrize("away_s", [5, 60])
+async def test_a_fetch_waits_a_moment_for_sources_that_are_all_lost_at_once(away_s: int) -> None:
+    owner = await spread(holders=3)
+    assert await fetch(owner) is not None
+    await owner.advance(owner.preset.meet_s + 1)  # no start is to wait for any more
+    for peer in held_by(owner):
+        peer.faults.break_get_after = 2
+        peer.faults.edit_get = go_away(peer)
+    chunk = owner.recordings.made[ONE][0]
+    task = asyncio.ensure_future(owner.fetcher.fetch(ONE, 0, chunk.chunk_id, chunk.size_bytes))
+    await owner.advance(away_s)
+    for peer in owner.peers.peers:
+        peer.faults = PeerFaults()
+    await owner.advance(1)
+    assert task.done()
+    if away_s < owner.preset.meet_s:
+        assert task.result() is not None
+    else:
+        with pytest.raises(Unavailable, match="3 broke off or were silent"):
+            task.result()
+    assert all(row.trouble == "" for row in owner.rows().values()), "nobody is accused"
+    await owner.kill()
+
+
+def go_away(peer: MemoryPeer) -> Callable[[int, chunk_pb2.GetChunkResponse], chunk_pb2.GetChunkResponse]:
+    """The peer is gone with its first frame."""
+
+    def edit(_: int, response: chunk_pb2.GetChunkResponse) -> chunk_pb2.GetChunkResponse:
+        peer.faults.unreachable |= response.WhichOneof("kind") == "frame"
+        return response
+
+    return edit
+
+
+@pytest.mark.parametrize("after", [0, 1])
+async def test_who_breaks_off_before_anything_came_may_have_it_all_the_same(after: int) -> None:
+    owner = await spread(holders=3)
+    gone, *breaking = held_by(owner)
+    chunk = owner.recordings.made[ONE][0]
+    await owner.holder(gone.identity.device).ports.blobs.remove([chunk.chunk_id])
+    for peer in breaking:
+        peer.faults.break_get_after = after
+    with pytest.raises(Unavailable, match="2 broke off or were silent"):
+        await fetch(owner)
     await owner.kill()
 
 

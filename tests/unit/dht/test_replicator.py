@@ -4,6 +4,8 @@ import pytest
 
 from dht.lease import verify_receipt
 from dht.preset import SpreadPreset
+from dht.transfer import FRAME_BYTES
+from kernel.chunk_id import LEAF_BYTES
 from lucid.v1 import chunk_pb2
 from tests.scenarios.world import settle
 from tests.unit.dht.holder import DAY_S, NETWORK, Holder
@@ -176,6 +178,29 @@ async def test_what_is_complete_is_not_looked_at_again() -> None:
     await settle()
     await owner.until_complete(ONE)
     assert owner.recordings.asked - before <= 10
+    await owner.kill()
+
+
+async def test_a_broken_transfer_that_goes_forward_does_not_wait_longer_each_time() -> None:
+    owner = await Owner(await make_holders(3)).boot()
+    breaking = owner.peers.peers[0].faults
+    breaking.break_put_after = 2  # the opening, and one frame
+    await owner.record(ONE, 1, 10 * FRAME_BYTES)
+    await owner.advance(12 * owner.preset.first_backoff_s)
+    assert owner.replicator.count(ONE).replicas == 3
+    assert breaking.calls.count("put_chunk") >= 10
+    await owner.kill()
+
+
+async def test_who_says_that_it_has_more_and_more_is_asked_as_often_as_there_are_frames() -> None:
+    owner = await Owner(await make_holders(3)).boot()
+    told = iter(range(0, 10**9, LEAF_BYTES))
+    liar = owner.peers.peers[0].faults
+    liar.break_put_after = 1
+    liar.edit_put = lambda _, response: chunk_pb2.PutChunkResponse(offset=next(told))
+    await owner.record(ONE, 1, 2 * FRAME_BYTES)
+    await owner.advance(3600, step_s=5)
+    assert liar.calls.count("put_chunk") <= 2 + 14
     await owner.kill()
 
 

@@ -8,11 +8,13 @@ from kernel.errors import Conflict
 from kernel.ports import Put
 from lucid.v1 import control_pb2, session_pb2
 from node import doctor
+from node.check import Check, Verdict
 from node.config import load_config
-from node.doctor import EARLIEST_NS, Check, Verdict, examine_clock, examine_home, examine_space, rebuild_home
+from node.doctor import EARLIEST_NS, examine_clock, examine_home, examine_space, rebuild_home
 from node.home import Home, lock_home
 from node.metrics import NodeMetrics
 from node.opening import open_home
+from node.tor_doctor import examine_tor, examine_tor_program
 from session.tables import CHUNKS, SESSIONS, chunk_key
 
 NOW_NS = EARLIEST_NS * 2
@@ -150,3 +152,87 @@ def test_peers_that_cannot_be_reached_are_wrong(known: int, connected: int, stat
     assert check.state == state
     assert "/ip4/x" in check.what
     assert check.hint or state == Verdict.OK
+
+
+PUBLISHED = control_pb2.Onion(address="/onion3/x:1", role="current", published=True)
+READY: dict[str, Any] = {"phase": "ready", "percent": 100, "version": "0.4.9.11"}
+
+
+@pytest.mark.parametrize(
+    ("tor", "name", "words"),
+    [
+        (
+            {"phase": "stopped", "trouble": "there is no program tor", "hint": "Install"},
+            "tor process",
+            "no program",
+        ),
+        (
+            {"phase": "bootstrapping", "percent": 5, "summary": "Connecting"},
+            "tor bootstrap",
+            "5 %: Connecting",
+        ),
+        ({"phase": "bootstrapping", "percent": 14}, "tor bootstrap", "14 %"),
+        ({"phase": "bootstrapping", "percent": 95}, "tor bootstrap", "95 %"),
+        (READY | {"onions": [control_pb2.Onion(role="current")]}, "onion service", "not published"),
+        (
+            READY | {"onions": [PUBLISHED], "reach_trouble": "cannot be reached"},
+            "reached",
+            "cannot be reached",
+        ),
+    ],
+)
+def test_the_step_of_tor_that_fails_is_named_with_what_to_do(
+    tor: dict[str, Any], name: str, words: str
+) -> None:
+    *fine, failed = examine_tor(control_pb2.TorStatus(**tor))
+    assert all(check.state == Verdict.OK for check in fine)
+    assert (failed.name, failed.state) == (name, Verdict.WRONG)
+    assert words in failed.what and failed.hint
+
+
+def test_all_steps_of_a_tor_that_works_are_fine() -> None:
+    tor = control_pb2.TorStatus(**READY, onions=[PUBLISHED], reached_ns=1, reach_us=500_000)
+    checks = list(examine_tor(tor))
+    assert [check.name for check in checks] == ["tor process", "tor bootstrap", "onion service", "reached"]
+    assert all(check.state == Verdict.OK for check in checks)
+
+
+def make_program(folder: Path, script: str) -> str:
+    program = folder / "a tor"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o700)
+    return str(program)
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("echo Tor version 0.4.7.16.", "too old"),
+        ("echo something else", "does not say"),
+        ("exit 1", "does not say"),
+        ("echo Tor version 0.4.9.1.; echo 'Jan 01 [warn] Unknown option X.'", "Unknown option X"),
+    ],
+)
+def test_a_tor_program_that_does_not_serve_is_told_of(
+    home: Home, tmp_path: Path, script: str, words: str
+) -> None:
+    flags = {"listen": "onion", "tor_program": make_program(tmp_path, script)}
+    failed = list(examine_tor_program(load_config(home, {}, flags)))[-1]
+    assert failed.state == Verdict.WRONG and words in failed.what and failed.hint
+
+
+def test_the_tor_that_is_installed_understands_its_settings(home: Home) -> None:
+    flags = {"listen": "onion", "tor_options": "NumCPUs 1", "tor_bridges": "192.0.2.3:1"}
+    checks = list(examine_tor_program(load_config(home, {}, flags)))
+    assert [(check.name, check.state) for check in checks] == [("tor", "ok"), ("tor settings", "ok")]
+    wrong = load_config(home, {}, {"listen": "onion", "tor_bridges": "no bridge"})
+    assert "Bridge" in list(examine_tor_program(wrong))[-1].what
+    missing = load_config(home, {}, {"listen": "onion", "tor_program": "/nowhere/tor"})
+    [check] = examine_tor_program(missing)
+    assert "/nowhere/tor" in check.what and "apt-get install" in check.hint
+
+
+def test_the_doctor_looks_at_tor_where_it_is_used(home: Home) -> None:
+    home.config.write_text('listen = "onion"\n')
+    checks: Any = examine(home)
+    assert find(checks, "tor", Verdict.OK)

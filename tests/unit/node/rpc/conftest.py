@@ -212,7 +212,7 @@ async def make_meeting() -> AsyncIterator[MakeMeeting]:
             meeting = Meeting(peering, records, clock, log, metrics)
             assert peering.load() == []
             services = make_services(chunks or EchoChunks(), witness or EchoWitness())
-            await peering.prepare(lambda: STANDING.serving, lambda: STANDING, services)
+            peering.prepare(lambda: STANDING.serving, lambda: STANDING, services)
             if listen is not None:
                 peering.announce([await peering.open(listen)])
             stack.push_async_callback(peering.stop)

@@ -4,6 +4,7 @@ import pytest
 
 from dht.tables import PEERS, TABLES
 from kernel.errors import InvalidRecord, Reason, StoreFull
+from kernel.grants import verify_grant_list
 from kernel.multiaddr import Multiaddr, parse_multiaddr
 from kernel.ports import Put
 from lucid.v1 import chunk_pb2
@@ -15,6 +16,7 @@ from storage.faults import Faults
 from storage.memory_records import MemoryRecords
 
 NOW_S = 1_790_000_000
+OWN = 100
 PLACE, OTHER_PLACE = parse_multiaddr("/ip4/127.0.0.1/tcp/1"), parse_multiaddr("/ip4/127.0.0.1/tcp/2")
 
 
@@ -40,8 +42,14 @@ class Circle:
         self.restart()
 
     def restart(self) -> list[str]:
-        keys = self.keys_of(0)
-        self.known = Acquaintances(self.records, self.clock, keys.network, keys.device.identity.public_key)
+        keys = self.keys_of(0, owner=OWN, grants_sequence=2)
+        self.known = Acquaintances(
+            self.records,
+            self.clock,
+            keys.network,
+            keys.device.identity.public_key,
+            verify_grant_list(keys.grants, keys.network),
+        )
         return self.known.load()
 
     def present(self, number: int, sequence: int = 1, addresses: Any = (PLACE,), **more: Any) -> Any:
@@ -103,7 +111,7 @@ async def test_grant_lists_of_visitors_are_bounded_and_those_of_peers_stay(
     await circle.known.meet(circle.present(2, owner=200, grants_sequence=2), PLACE)
     for number in range(3, 20):
         await circle.known.meet(circle.present(number), None)
-    assert len(circle.known._grant_lists) == 4
+    assert len(circle.known._grant_lists) == 5, "those of its own owner, of a peer, and of three visitors"
     with pytest.raises(InvalidRecord):
         circle.known.check(retired.record)
 
@@ -143,6 +151,19 @@ async def test_the_newest_grant_list_of_an_owner_judges_all_its_devices(circle: 
     circle.restart()
     with pytest.raises(InvalidRecord):
         circle.known.check(retired.record)
+
+
+async def test_a_device_that_the_own_owner_has_retired_is_refused(
+    circle: Circle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acquaintances, "MAX_OWNERS", 3)
+    retired = circle.present(1, owner=OWN, grants_sequence=1)
+    for number in range(3, 20):
+        await circle.known.meet(circle.present(number), None)
+    with pytest.raises(InvalidRecord) as caught:
+        circle.known.check(retired.record)
+    assert caught.value.reason == Reason.NOT_GRANTED
+    circle.known.check(circle.present(2, owner=OWN, grants_sequence=3).record)
 
 
 async def test_the_table_learns_of_answers_now_and_then(circle: Circle) -> None:

@@ -1,4 +1,4 @@
-"""The control connection: what a Tor answers that is none, has another cookie, is silent, or talks nonsense."""
+"""The control connection: what answers is no Tor, has another cookie, is silent, or talks nonsense."""
 
 import asyncio
 import contextlib
@@ -82,6 +82,10 @@ def cookie_file(tmp_path: Path) -> Path:
     path = tmp_path / "cookie"
     path.write_bytes(COOKIE)
     return path
+
+
+def write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
 
 
 async def open_control(path: Path, events: list[str] | None = None) -> TorControl:
@@ -168,7 +172,7 @@ async def test_other_ways_to_authenticate_are_refused(serve: Serve, answer: byte
 
 @pytest.mark.parametrize("size", [0, 31, 33])
 async def test_a_cookie_of_another_length_is_none(serve: Serve, cookie_file: Path, size: int) -> None:
-    cookie_file.write_bytes(bytes(size))
+    write(cookie_file, bytes(size))
     with pytest.raises(Locked, match="bytes, not 32"):
         await open_control(await serve(FakeTor(cookie_file, lambda _: b"")))
 
