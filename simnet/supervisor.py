@@ -207,8 +207,9 @@ class Supervisor:
         if command == "kill":
             await node.kill()
         else:
-            for other in self._nodes:  # a node with other keys, or a new onion service, is elsewhere
-                other.address = await self._transport.locate(other.index)
+            for other in self._nodes:  # with other keys, or a new onion service, a node is elsewhere
+                if other is node or other.is_running:
+                    other.address = await self._transport.locate(other.index)
             self._start(node)
             await self._wait_reunited(node)
         self._write()
