@@ -48,8 +48,8 @@ def main() -> None:
             tell_network(stage, way, options.size or way.default_mib)
         say("Figures")
         for what, figure in stage.figures:
-            show(f"{what:56} {figure}")
-        show(f"{'the whole demo':56} {time.monotonic() - begin:.0f} s")
+            show(f"{what:60} {figure}")
+        show(f"{'the whole demo':60} {time.monotonic() - begin:.0f} s")
     except LucidError as error:
         sys.exit(f"the demo failed: {error}\n{error.hint}".strip())
     finally:
