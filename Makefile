@@ -17,7 +17,7 @@ help: ## this list
 setup: ## make .venv ready for development
 	$(DEV)
 
-demo: ## record, kill, recover, play back; then five nodes: lose machines, restore
+demo: ## record, kill, recover, play back; then five nodes over Tor (TRANSPORT=loopback: without): lose, restore
 	$(RUNTIME)
 	@.venv/bin/python scripts/demo.py $(ARGS)
 

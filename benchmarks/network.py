@@ -49,7 +49,7 @@ class _Bench:
 
     def measure_memory(self, size_bytes: int) -> Figure:
         sleep(SETTLE_S)
-        owner = read_cluster(self._layout)[OWNER].pid or 0
+        owner = read_cluster(self._layout).nodes[OWNER].pid or 0
         idle = get_memory(owner)["VmRSS"] / MEGABYTE
         source = self._write_source("large", size_bytes)
         self._report(f"network: recording {size_bytes >> 20} MiB with three replicas")

@@ -32,6 +32,15 @@ PUBLISH_TIMEOUT_S = 180.0
 TRY_AGAIN_S = 30.0
 
 
+def decode_onions(records: Sequence[tuple[int, bytes]]) -> tuple[Onion, ...]:
+    """The newest state among the records of `STREAM`; empty if there is none."""
+    for _, payload in reversed(records):
+        with contextlib.suppress(DecodeError):
+            state = node_pb2.OnionState.FromString(payload)
+            return tuple(Onion(one.index, one.since_s, one.until_s, one.grace_s) for one in state.onions)
+    return ()
+
+
 class Onions:
     """The onion services of one node.
 
@@ -264,11 +273,7 @@ class Onions:
         contents = await self._journal.read(STREAM)
         if contents.torn_bytes:
             await self._journal.trim(STREAM)
-        for _, payload in reversed(contents.records):
-            with contextlib.suppress(DecodeError):
-                state = node_pb2.OnionState.FromString(payload)
-                return tuple(Onion(one.index, one.since_s, one.until_s, one.grace_s) for one in state.onions)
-        return ()
+        return decode_onions(contents.records)
 
     async def _keep(self, onions: Sequence[Onion]) -> None:
         """Writes a state down; it holds from now on."""

@@ -1,4 +1,7 @@
-"""The second part of the demo: five nodes keep each other's recordings; machines are lost, bytes are not."""
+"""The second part of the demo: five nodes keep each other's recordings; machines are lost, bytes are not.
+
+Whatever it goes over, the steps are the same, and each says what that is.
+"""
 
 import json
 import shutil
@@ -20,6 +23,7 @@ from scripts.demo_stage import (
     show,
     show_lines,
 )
+from scripts.demo_transport import Way, tell_way
 from simnet.control import call
 from simnet.launch import running_cluster
 from simnet.layout import Layout, NodeEntry, read_cluster
@@ -28,7 +32,6 @@ NODES = 5
 REPLICAS = 3
 WITNESSES = 3
 OWNER = 0
-PATIENCE_S = 120
 # An owner waits a day before it gives a silent holder up; the demo cannot.
 SETTINGS = ["--repair-after", "3s"]
 
@@ -38,12 +41,14 @@ class Network:
     """The cluster, its owner's command line, and what was recorded.
 
     Attributes:
+        way: what the nodes reach each other over.
         terminal: session ID of the terminal session.
         file: session ID of the file.
         text: what the terminal session shows, for comparison.
     """
 
     stage: Stage
+    way: Way
     layout: Layout
     owner: Seat
     terminal: str = ""
@@ -56,7 +61,13 @@ class Network:
 
     @property
     def nodes(self) -> list[NodeEntry]:
-        return read_cluster(self.layout)
+        return read_cluster(self.layout).nodes
+
+    def open_step(self, title: str) -> None:
+        say(title + self.way.mark)
+
+    def add_figure(self, what: str, figure: str) -> None:
+        self.stage.figures.append((f"{what}, {self.way.shown}", figure))
 
     def get_index(self, peer_id: str) -> int:
         return [node.id for node in self.nodes].index(peer_id)
@@ -67,13 +78,18 @@ class Network:
         return sorted({self.get_index(one["peer_id"]) for one in replicas if one["held"]})
 
 
-def tell_network(stage: Stage, file_mib: int) -> None:
+def tell_network(stage: Stage, way: Way, file_mib: int) -> None:
     """Tells the second part."""
-    say(f"Part two: {NODES} nodes, {NODES} owners\n\n7. They meet")
+    say(f"Part two: {NODES} nodes, {NODES} owners")
+    tell_way(way)
+    say("7. They meet" + way.mark)
     begin = time.monotonic()
-    with running_cluster(stage.folder / "net", NODES, SETTINGS) as layout:
-        network = Network(stage, layout, Seat(stage, layout.home(OWNER).root))
-        show(f"{NODES} processes run, each knows the {NODES - 1} others ({time.monotonic() - begin:.0f} s)")
+    with running_cluster(stage.folder / "net", NODES, SETTINGS, way.name) as layout:
+        owner = Seat(stage, layout.home(OWNER).root, read_cluster(layout).environment)
+        network = Network(stage, way, layout, owner)
+        seconds = f"{time.monotonic() - begin:.0f} s"
+        show(f"{NODES} nodes run, each is connected with the {NODES - 1} others ({seconds})")
+        network.add_figure(f"{NODES} nodes started, all connected", seconds)
         stage.names |= {node.id: f"n{number}" for number, node in enumerate(network.nodes)}
         stage.names |= {node.multiaddr: f"ADDRESS-OF-n{number}" for number, node in enumerate(network.nodes)}
         show("n0 is ours; the others belong to four strangers")
@@ -88,7 +104,7 @@ def tell_network(stage: Stage, file_mib: int) -> None:
 
 
 def record_terminal(network: Network) -> None:
-    say(f"8. A terminal session is recorded; {REPLICAS} other nodes keep what it shows, sealed")
+    network.open_step(f"8. A terminal session is recorded; {REPLICAS} other nodes keep what it shows, sealed")
     owner = network.owner
     words = owner.command("session", "record", "--name", "shared shell", "--", "/bin/sh", "-i")
     typist = Typist(words)
@@ -102,17 +118,18 @@ def record_terminal(network: Network) -> None:
 
 
 def record_file(network: Network, file_mib: int) -> None:
-    say(f"9. A file of {file_mib} MiB is recorded; its chunks spread while it is read")
+    network.open_step(f"9. A file of {file_mib} MiB is recorded; its chunks spread while it is read")
     make_file(network.source, file_mib)
     begin = time.monotonic()
-    words = ("session", "record", "--name", "shared file", "--require-replicas", str(network.source))
+    patience = ("--require-replicas", "--wait", str(network.way.patience_s))
+    words = ("session", "record", "--name", "shared file", *patience, str(network.source))
     done = network.owner.run_json(*words)
     seconds = time.monotonic() - begin
     network.file = done["session_id"]
     network.owner.name_session(network.file)
     check(f"{REPLICAS} replicas are acknowledged by their holders", done["replicas"] >= REPLICAS)
     rate = f"{file_mib * MIB / seconds / 1e6:.0f} MB/s"
-    network.stage.figures.append((f"recorded, with {REPLICAS} replicas on other nodes", rate))
+    network.add_figure(f"recorded, with {REPLICAS} replicas", rate)
     show_holders(network)
 
 
@@ -128,25 +145,27 @@ def count_bytes(network: Network, index: int) -> int:
 
 def wait_for_replicas(network: Network, session_id: str, without: int | None = None) -> None:
     """Waits until a session has all its replicas, none of them on a node that is gone."""
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + network.way.patience_s
     while True:
         state = network.owner.run_json("replicas", session_id, quiet=True)
         if state["pending"] == 0 and without not in network.get_holders(session_id):
             return
         if time.monotonic() > end:
-            check(f"all replicas are there after {PATIENCE_S} s: {json.dumps(state)[:300]}", False)
+            check(
+                f"all replicas are there after {network.way.patience_s} s: {json.dumps(state)[:300]}", False
+            )
         time.sleep(0.2)
 
 
 def make_bundle(network: Network) -> Path:
-    say("10. A proof for others: one small file, to be checked without the network")
+    network.open_step("10. A proof for others: one small file, to be checked without the network")
     bundle = network.stage.folder / "proof.bundle"
     words = ("session", "prove", network.file, "--out", str(bundle), "--chunk", "0", "--reveal", "--force")
     network.stage.show_command(*words)
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + network.way.patience_s
     while network.owner.run(*words, quiet=True) and len(list_witnesses(network, bundle)) < WITNESSES:
         if time.monotonic() > end:
-            check(f"{WITNESSES} witnesses co-signed the recording within {PATIENCE_S} s", False)
+            check(f"{WITNESSES} witnesses co-signed the recording within {network.way.patience_s} s", False)
         time.sleep(0.2)
     size_mib = bundle.stat().st_size / MIB
     show(f"{size_mib:.1f} MiB: the first chunk with its key, and what {WITNESSES} witnesses co-signed")
@@ -161,7 +180,7 @@ def list_witnesses(network: Network, bundle: Path) -> list[str]:
 
 def lose_holder(network: Network) -> None:
     holder = network.get_holders(network.file)[0]
-    say(f"11. A stranger's machine, n{holder}, burns down: process killed, disk deleted")
+    network.open_step(f"11. A stranger's machine, n{holder}, burns down: process killed, disk deleted")
     call(network.layout, "kill", holder)
     shutil.rmtree(network.layout.home(holder).root)
     begin = time.monotonic()
@@ -177,7 +196,7 @@ def lose_holder(network: Network) -> None:
     wait_for_replicas(network, network.terminal, without=holder)
     seconds = time.monotonic() - begin
     check(f"{REPLICAS} replicas again, all of them on living nodes", True)
-    network.stage.figures.append(("replicas of a lost holder made again after", f"{seconds:.0f} s"))
+    network.add_figure("replicas of a lost holder made again", f"{seconds:.0f} s")
     show_holders(network)
 
 
@@ -189,7 +208,7 @@ def drop_local_blob(network: Network) -> None:
 
 def flip_replica(network: Network) -> None:
     holder = network.get_holders(network.file)[-1]
-    say(f"12. Somebody changes one bit on n{holder}'s disk")
+    network.open_step(f"12. Somebody changes one bit on n{holder}'s disk")
     blobs = (network.layout.home(holder).store / "blobs").glob("??/*")
     blob = max(blobs, key=lambda path: path.stat().st_size)
     flip_bit(blob)
@@ -202,7 +221,7 @@ def flip_replica(network: Network) -> None:
 
 
 def lose_owner(network: Network) -> None:
-    say("13. Our own machine burns down, too; 24 words are left")
+    network.open_step("13. Our own machine burns down, too; 24 words are left")
     call(network.layout, "kill", OWNER)
     shutil.rmtree(network.owner.home)
     show(" ".join(network.layout.words(OWNER).read_text().split()[:4]) + " …")
@@ -215,7 +234,7 @@ def lose_owner(network: Network) -> None:
     check("the file is identical, byte by byte", is_same(network.source, back))
     seconds = time.monotonic() - begin
     rate = f"{network.source.stat().st_size / seconds / 1e6:.0f} MB/s"
-    network.stage.figures.append(("from an empty disk to the whole file", f"{seconds:.0f} s ({rate})"))
+    network.add_figure("from an empty disk to the file", f"{seconds:.0f} s ({rate})")
     text = network.owner.run("session", "get", network.terminal, "-")
     check("so is the terminal session", text == network.text)
     check("it verifies", network.owner.run_json("session", "verify", network.terminal)["valid"])
@@ -238,7 +257,7 @@ def restore(network: Network) -> None:
 
 
 def check_bundle(network: Network, bundle: Path) -> None:
-    say("14. The proof is checked: offline, by somebody who has only the file")
+    network.open_step("14. The proof is checked: offline, by somebody who has only the file")
     witnesses = [word for peer in list_witnesses(network, bundle) for word in ("--witness", peer)]
     words = ("verify", "bundle", str(bundle), *witnesses)
     show_lines(network.stage.shorten(network.owner.run(*words, "--recording", str(network.source))))

@@ -59,9 +59,10 @@ class Stage:
 class Seat:
     """The command line of one node."""
 
-    def __init__(self, stage: Stage, home: Path) -> None:
+    def __init__(self, stage: Stage, home: Path, environment: dict[str, str] | None = None) -> None:
         self.stage = stage
         self.home = home
+        self.environment = os.environ | (environment or {})
 
     def command(self, *words: str) -> list[str]:
         return [LUCID, "--home", str(self.home), *words]
@@ -73,6 +74,7 @@ class Seat:
             [LUCID, *words] if words[0] == "verify" else self.command(*words),
             capture_output=True,
             text=True,
+            env=self.environment,
             check=False,
         )
         if done.returncode != expect:

@@ -1,14 +1,53 @@
-"""Addresses on loopback that stay a cluster's own while it runs.
+"""Addresses of nodes, known before the first one starts.
 
-A port is bound by the supervisor, which does not listen on it: the kernel gives it to nobody who asks for a
-free one, while a daemon that asks for this very port, with SO_REUSEADDR as servers do, gets it. So addresses
-are known before the first node starts, and are still the same after a node was killed and started again.
+Onion addresses grow from the nodes' keys. Ports on loopback stay a cluster's own while it runs: the
+supervisor binds them and does not listen. The kernel gives such a port to nobody who asks for a free one,
+while a daemon that asks for this very port, with SO_REUSEADDR as servers do, gets it. So addresses are still
+the same after a node was killed and started again.
 """
 
 import socket
 from dataclasses import dataclass
+from typing import Protocol
 
 HOST = "127.0.0.1"
+
+
+class NodeAddress(Protocol):
+    """Where peers reach a node."""
+
+    @property
+    def grpc(self) -> str:
+        """As HOST:PORT."""
+        ...
+
+    @property
+    def multiaddr(self) -> str:
+        """As a multiaddr."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OnionAddress:
+    """The address of an onion service.
+
+    Attributes:
+        host: 56 characters, without ".onion".
+        port: the port.
+    """
+
+    host: str
+    port: int
+
+    @property
+    def grpc(self) -> str:
+        """As HOST:PORT."""
+        return f"{self.host}.onion:{self.port}"
+
+    @property
+    def multiaddr(self) -> str:
+        """As a multiaddr."""
+        return f"/onion3/{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ from typing import Any
 import click
 
 from kernel.errors import LucidError
-from simnet.layout import MAX_NODES, Layout, NodeEntry, choose_layout
-from simnet.progress import report
+from simnet.layout import MAX_NODES, Cluster, Layout, NodeEntry, choose_layout
+from simnet.progress import report, report_steps
 from simnet.scenario_commands import explore_command, list_command, run_command, shrink_command
 from simnet.trace_commands import show_command
+from simnet.transports import TRANSPORTS
 
 FOLLOW_S = 0.2
 DOWN_TIMEOUT_S = 90.0
@@ -20,8 +21,9 @@ DOWN_TIMEOUT_S = 90.0
 def root() -> None:
     """Run many nodes on this machine, for tests and demonstrations.
 
-    `up` and its companions run real `lucid-node` processes that talk over the loopback interface; they, their
-    homes and everything else of a cluster live in one directory. `tor-network` runs a Tor of its own there.
+    `up` and its companions run real `lucid-node` processes that talk over the loopback interface, or over a
+    Tor network of their own; they, their homes and everything else of a cluster live in one directory.
+    `tor-network` runs such a Tor network alone.
     `run`, `explore` and `shrink` run the same nodes in a simulated world: one process, virtual time, faults
     from a seed.
     """
@@ -52,6 +54,13 @@ _with_pid = click.option(
     "--nodes", "count", metavar="N", type=click.IntRange(1, MAX_NODES), required=True, help="How many."
 )
 @click.option("--dir", "directory", metavar="DIR", required=True, help="Where the cluster lives.")
+@click.option(
+    "--transport",
+    type=click.Choice(TRANSPORTS),
+    default=TRANSPORTS[0],
+    show_default=True,
+    help="How they reach each other; `tor` is a private network on this machine.",
+)
 @click.option("--quota", metavar="SIZE", help="Most bytes that each node may store, such as 2G.")
 @click.option("--detach", is_flag=True, help="Return when all nodes are healthy; `down` ends them.")
 @_with_pid
@@ -60,6 +69,7 @@ _with_pid = click.option(
 def up_command(
     count: int,
     directory: str,
+    transport: str,
     quota: str | None,
     detach: bool,
     pid: int | None,
@@ -71,6 +81,8 @@ def up_command(
     Homes that are there already are used again. What stands behind "--" is added to each `lucid-node run`.
     When all nodes are healthy and connected with each other, DIR/cluster.json tells who they are.
     """
+    from dataclasses import asdict
+
     from node.cli.output import emit
     from simnet.launch import start_detached
     from simnet.supervisor import run_cluster
@@ -78,24 +90,19 @@ def up_command(
     layout = choose_layout(directory)
     given = [*(["--quota", quota] if quota else []), *options]
     if detach:
-        nodes = start_detached(layout, count, given, pid)
-        emit(_describe(nodes), _format_nodes(nodes), as_json=as_json)
+        cluster = start_detached(layout, count, given, pid, transport)
+        emit(asdict(cluster), _format_nodes(cluster.nodes), as_json=as_json)
         return 0
 
-    def on_ready(nodes: list[NodeEntry]) -> None:
+    def on_ready(cluster: Cluster) -> None:
         report("")
-        emit(_describe(nodes), f"{_format_nodes(nodes)}\nCtrl-C ends them.", as_json=as_json)
+        shown = f"{_format_nodes(cluster.nodes)}\nCtrl-C ends them."
+        emit(asdict(cluster), shown, as_json=as_json)
         sys.stdout.flush()
 
-    run_cluster(layout, count, given, pid=pid, report=report, on_ready=on_ready)
+    run_cluster(layout, count, given, transport=transport, pid=pid, report=report_steps, on_ready=on_ready)
     report("")
     return 0
-
-
-def _describe(nodes: list[NodeEntry]) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return {"nodes": [asdict(node) for node in nodes]}
 
 
 def _format_nodes(nodes: list[NodeEntry]) -> str:
@@ -143,7 +150,7 @@ def status_command(layout: Layout, as_json: bool) -> int:
     from simnet.layout import read_cluster
 
     states: list[str] = call(layout, "status")
-    nodes = read_cluster(layout)
+    nodes = read_cluster(layout).nodes
     rows, documents = [], []
     for number, (node, state) in enumerate(zip(nodes, states, strict=True)):
         facts = _ask(node)
@@ -211,7 +218,7 @@ def start_command(layout: Layout, node: int, as_json: bool) -> None:
     from simnet.layout import read_cluster
 
     call(layout, "start", node)
-    pid = read_cluster(layout)[node].pid
+    pid = read_cluster(layout).nodes[node].pid
     emit({"node": node, "state": "running", "pid": pid}, f"n{node} runs, process {pid}.", as_json=as_json)
 
 

@@ -17,7 +17,7 @@ from simnet.layout import Layout
 
 MAX_LINE_BYTES = 64 << 10
 READ_TIMEOUT_S = 5.0
-CALL_TIMEOUT_S = 150.0
+CALL_TIMEOUT_S = 240.0
 
 Handler = Callable[[str, int], Awaitable[Any]]
 """Carries out a command on a node; its result can be written as JSON."""

@@ -89,7 +89,7 @@ class KillRun:
             LucidError: a node did not start again, or a command failed.
         """
         kind = KINDS[number % len(KINDS)] if self._recordings else KINDS[0]
-        victim = self._rng.randrange(len(read_cluster(self._layout)))
+        victim = self._rng.randrange(len(read_cluster(self._layout).nodes))
         if kind == "restore":
             self._restore(victim)
         else:
@@ -128,7 +128,7 @@ class KillRun:
         shutil.rmtree(self._layout.home(OWNER).root)
         words = ["--phrase-file", str(self._layout.words(OWNER))]
         words += ["--passphrase-file", str(self._layout.passphrase)]
-        for node in read_cluster(self._layout)[OWNER + 1 :]:
+        for node in read_cluster(self._layout).nodes[OWNER + 1 :]:
             words += ["--peer", node.multiaddr]
         restoring = self._start("restore", "--json", *words)
         if victim == OWNER:
@@ -189,7 +189,7 @@ class KillRun:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=get_environment() | {"LUCID_TRANSPORT": "loopback"},
+            env=get_environment() | read_cluster(self._layout).environment,
             start_new_session=True,
         )
 

@@ -12,29 +12,33 @@ from time import monotonic, sleep
 from kernel.errors import LocalError, Unavailable
 from node.home import Home, lock_holder
 from simnet.control import call
-from simnet.layout import Layout, NodeEntry, is_locked, read_cluster
+from simnet.layout import Cluster, Layout, is_locked, read_cluster
+from simnet.progress import Report, report
 
 POLL_S = 0.05
 END_TIMEOUT_S = 60.0
 
 
-def make_command(layout: Layout, count: int, options: Sequence[str], pid: int | None) -> list[str]:
+def make_command(
+    layout: Layout, count: int, options: Sequence[str], pid: int | None, transport: str
+) -> list[str]:
     """The command line of `lucid-simnet up`."""
-    flags = [] if pid is None else ["--pid", str(pid)]
+    flags = ["--transport", transport, *([] if pid is None else ["--pid", str(pid)])]
     program = [sys.executable, "-P", "-c", "from simnet.cli import main; main()"]
     return [*program, "up", "--nodes", str(count), "--dir", str(layout.root), *flags, "--", *options]
 
 
 def start_detached(
-    layout: Layout, count: int, options: Sequence[str], pid: int | None = None
-) -> list[NodeEntry]:
-    """Starts a cluster that outlives this process; returns its nodes when all are healthy.
+    layout: Layout, count: int, options: Sequence[str], pid: int | None, transport: str
+) -> Cluster:
+    """Starts a cluster that outlives this process; returns when all nodes are healthy.
 
     Args:
         layout: where.
         count: of nodes.
         options: more options of `lucid-node run`, for every node.
         pid: of a process with which the cluster ends; None: of none.
+        transport: how the nodes reach each other, one of `TRANSPORTS`.
 
     Raises:
         LocalError: it could not be brought up.
@@ -43,34 +47,52 @@ def start_detached(
     log = layout.root / "simnet.log"
     with log.open("wb") as output:
         supervisor = subprocess.Popen(
-            make_command(layout, count, options, pid),
+            make_command(layout, count, options, pid, transport),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
     try:
-        return wait_up(layout, supervisor, log)
+        return wait_up(layout, supervisor, log, report)
     except BaseException:
         supervisor.terminate()
         supervisor.wait()
         raise
 
 
-def wait_up(layout: Layout, supervisor: "subprocess.Popen[bytes]", log: Path) -> list[NodeEntry]:
+def wait_up(layout: Layout, supervisor: "subprocess.Popen[bytes]", log: Path, report: Report) -> Cluster:
     """Waits until a supervisor that was just started has its cluster up.
 
+    Args:
+        layout: where.
+        supervisor: its process.
+        log: where it writes what it does.
+        report: is told that, too.
+
     Raises:
-        LocalError: it ended instead; the message ends with what it wrote into `log`.
+        LocalError: it ended instead; the message is the error that it wrote.
     """
+    shown = ""
     while supervisor.poll() is None:
+        if (written := _read(log)) not in ("", shown):
+            shown = written
+            report(written.splitlines()[-1], False)
         with contextlib.suppress(LocalError):
             if lock_holder(Home(layout.root)) == supervisor.pid:
                 call(layout, "status")
+                report("", False)
                 return read_cluster(layout)
         sleep(POLL_S)
-    said = log.read_text(errors="replace").strip().removeprefix("Error: ")
-    raise LocalError(said or f"lucid-simnet ended with status {supervisor.returncode}")
+    report("", False)
+    said = _read(log)
+    raise LocalError(
+        said.partition("Error: ")[2] or said or f"lucid-simnet ended with status {supervisor.returncode}"
+    )
+
+
+def _read(log: Path) -> str:
+    return log.read_text(errors="replace").strip()
 
 
 def wait_down(layout: Layout, timeout_s: float) -> None:
@@ -87,8 +109,16 @@ def wait_down(layout: Layout, timeout_s: float) -> None:
 
 
 @contextmanager
-def running_cluster(directory: Path, count: int, options: Sequence[str] = ()) -> Iterator[Layout]:
+def running_cluster(
+    directory: Path, count: int, options: Sequence[str] = (), transport: str = "loopback"
+) -> Iterator[Layout]:
     """A cluster for as long as the block lasts; it ends, too, when this process does, however that ends.
+
+    Args:
+        directory: where.
+        count: of nodes.
+        options: more options of `lucid-node run`, for every node.
+        transport: how the nodes reach each other, one of `TRANSPORTS`.
 
     Raises:
         LocalError: it could not be brought up.
@@ -98,13 +128,13 @@ def running_cluster(directory: Path, count: int, options: Sequence[str] = ()) ->
     log = layout.root / "simnet.log"
     with log.open("wb") as output:
         supervisor = subprocess.Popen(
-            make_command(layout, count, options, os.getpid()),
+            make_command(layout, count, options, os.getpid(), transport),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
         )
     try:
-        wait_up(layout, supervisor, log)
+        wait_up(layout, supervisor, log, report)
         yield layout
     finally:
         supervisor.terminate()

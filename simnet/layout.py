@@ -3,6 +3,7 @@
     D/lock            held by the supervisor while the cluster runs; holds its process ID
     D/simnet.sock     where the supervisor takes commands; mode 0600
     D/cluster.json    the nodes; written when all are healthy, removed when the cluster ends
+    D/tor             the Tor network of a cluster over Tor
     D/passphrase      of every keystore; mode 0600
     D/n0, D/n1, …     homes
     D/n0.log, …       what the daemons wrote
@@ -48,6 +49,26 @@ class NodeEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Cluster:
+    """A cluster as `cluster.json` tells it.
+
+    Attributes:
+        transport: how its nodes reach each other, as in the setting of that name.
+        tor_options: torrc lines with which a Tor reaches them; none over loopback.
+        nodes: all of them.
+    """
+
+    transport: str
+    tor_options: list[str]
+    nodes: list[NodeEntry]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Settings with which one more `lucid-node` reaches these."""
+        return {"LUCID_TRANSPORT": self.transport, "LUCID_TOR_OPTIONS": "\n".join(self.tor_options)}
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """Paths of a cluster.
 
@@ -71,6 +92,11 @@ class Layout:
     def cluster(self) -> Path:
         """The file that tells who is there."""
         return self.root / "cluster.json"
+
+    @property
+    def tor(self) -> Path:
+        """Where the Tor network lives."""
+        return self.root / "tor"
 
     @property
     def passphrase(self) -> Path:
@@ -136,9 +162,9 @@ def is_locked(layout: Layout) -> bool:
     return lock_holder(Home(layout.root)) is not None
 
 
-def write_cluster(layout: Layout, nodes: list[NodeEntry]) -> None:
+def write_cluster(layout: Layout, cluster: Cluster) -> None:
     """Writes `cluster.json`: whole or not at all."""
-    text = json.dumps({"nodes": [asdict(node) for node in nodes]}, indent=2) + "\n"
+    text = json.dumps(asdict(cluster), indent=2) + "\n"
     temporary = layout.cluster.with_suffix(".part")
     with temporary.open("w") as file:
         file.write(text)
@@ -147,8 +173,8 @@ def write_cluster(layout: Layout, nodes: list[NodeEntry]) -> None:
     temporary.replace(layout.cluster)
 
 
-def read_cluster(layout: Layout) -> list[NodeEntry]:
-    """The nodes of a cluster.
+def read_cluster(layout: Layout) -> Cluster:
+    """Reads `cluster.json`.
 
     Raises:
         NotFound: there is none.
@@ -156,7 +182,7 @@ def read_cluster(layout: Layout) -> list[NodeEntry]:
     """
     try:
         document = json.loads(layout.cluster.read_text())
-        return [NodeEntry(**node) for node in document["nodes"]]
+        return Cluster(**document | {"nodes": [NodeEntry(**node) for node in document["nodes"]]})
     except FileNotFoundError as error:
         raise NotFound(
             f"there is no {layout.cluster}", hint="`lucid-simnet up` writes it when all nodes are healthy."

@@ -9,7 +9,7 @@ from time import monotonic
 from kernel.errors import Conflict, LocalError, LucidError, Unavailable
 from lucid.v1 import control_pb2
 from node.control.client import ControlClient
-from simnet.addresses import Address
+from simnet.addresses import NodeAddress
 from simnet.homes import get_environment, read_peer_id
 from simnet.layout import Layout, NodeEntry
 from simnet.process import Child, describe_end
@@ -24,14 +24,16 @@ class SimNode:
 
     Attributes:
         index: its number in the cluster.
-        address: where peers reach it.
+        address: where peers reach it, as of the last start.
+        peers: multiaddrs of those that it was told of at the last start.
         child: the daemon that runs, or ran last; None if none ever did.
         peer_id: who lives in the home, as of the last start.
     """
 
-    def __init__(self, layout: Layout, index: int, address: Address) -> None:
+    def __init__(self, layout: Layout, index: int, address: NodeAddress) -> None:
         self.index = index
         self.address = address
+        self.peers: list[str] = []
         self.child: Child | None = None
         self.peer_id = ""
         self._layout = layout
@@ -69,7 +71,7 @@ class SimNode:
 
         Args:
             peers: multiaddrs of the others.
-            options: more options of `lucid-node run`.
+            options: other options of `lucid-node run`.
 
         Raises:
             Conflict: it runs already.
@@ -81,9 +83,9 @@ class SimNode:
         home = self._layout.home(self.index)
         words = [find_program(), "--home", str(home.root), "run"]
         words += ["--passphrase-file", str(self._layout.passphrase)]
-        words += ["--transport", "loopback", "--listen", self.address.multiaddr]
         for peer in peers:
             words += ["--peer", peer]
+        self.peers = peers
         with self._layout.log(self.index).open("ab") as log:
             self.child = Child([*words, *options], get_environment(), log, log)
         return self.child
@@ -125,15 +127,14 @@ class SimNode:
             return client.get_status()
 
     async def kill(self) -> None:
-        """Kills the daemon with SIGKILL.
+        """Kills the daemon, and its Tor, with SIGKILL.
 
         Raises:
             Conflict: it does not run.
         """
         if self.child is None or not self.is_running:
             raise Conflict(f"{self.name} does not run: {self.state}", hint="See `lucid-simnet status`.")
-        self.child.kill()
-        await self.child.ended.wait()
+        await self.child.cut()
 
     async def stop(self) -> None:
         """Ends the daemon, if it runs, well if it can."""

@@ -9,6 +9,11 @@ Report = Callable[[str, bool], None]
 _CLEAR = "\x1b[K"
 
 
+def report_steps(line: str, keep: bool = False) -> None:
+    """The same for lines that are few: somewhere else than on a terminal all of them are kept."""
+    report(line, keep or not sys.stderr.isatty())
+
+
 def report(line: str, keep: bool = False) -> None:
     """Shows a line: on a terminal one that changes; what is worth keeping goes anywhere."""
     if sys.stderr.isatty():

@@ -1,9 +1,9 @@
 """The supervisor: starts the nodes of a cluster, takes commands, and leaves nothing behind.
 
-Order of `up`: directory checked and locked → homes made → ports reserved → all daemons started, each with
-the addresses of all others → all serve and are connected → `cluster.json` → commands until a signal or
-`down`. Whatever goes wrong on the way ends every process that was started. If the supervisor itself is
-killed, the kernel kills the daemons (`simnet/child.py`).
+Order of `up`: directory checked and locked → transport started → homes made → addresses known → all daemons
+started, each with the addresses of all others → all serve and are connected → `cluster.json` → commands until
+a signal or `down`. Whatever goes wrong on the way ends every process that was started. If the supervisor
+itself is killed, the kernel kills the daemons (`simnet/child.py`), and each Tor of theirs ends with its own.
 """
 
 import asyncio
@@ -14,26 +14,32 @@ from typing import Any
 
 from kernel.errors import Conflict, UsageError
 from node.home import lock_holder
-from simnet.addresses import reserve_address
 from simnet.control import start_control
 from simnet.ending import call_at_end
 from simnet.homes import ensure_home, prepare_passphrase
-from simnet.layout import UMASK, Layout, NodeEntry, check_layout, lock_layout, write_cluster
+from simnet.layout import UMASK, Cluster, Layout, check_layout, lock_layout, write_cluster
 from simnet.node import POLL_S, SimNode
 from simnet.process import Child
 from simnet.progress import Report
+from simnet.transports import SimTransport, make_transport
 
-READY_TIMEOUT_S = 60.0
 READY_TIMEOUT_PER_NODE_S = 6.0
 RELEASE_TIMEOUT_S = 10.0
 INITS_AT_ONCE = 2
 
-OnReady = Callable[[list[NodeEntry]], None]
-"""Is told the nodes when all are healthy."""
+OnReady = Callable[[Cluster], None]
+"""Is told who is there when all are healthy."""
 
 
 def run_cluster(
-    layout: Layout, count: int, options: list[str], *, pid: int | None, report: Report, on_ready: OnReady
+    layout: Layout,
+    count: int,
+    options: list[str],
+    *,
+    transport: str,
+    pid: int | None,
+    report: Report,
+    on_ready: OnReady,
 ) -> None:
     """Runs a cluster until a signal or `down` ends it.
 
@@ -41,6 +47,7 @@ def run_cluster(
         layout: where.
         count: of nodes.
         options: more options of `lucid-node run`, for every node.
+        transport: how the nodes reach each other, one of `TRANSPORTS`.
         pid: of a process with which the cluster ends; None: of none.
         report: see `Report`.
         on_ready: see `OnReady`.
@@ -52,16 +59,20 @@ def run_cluster(
     os.umask(UMASK)
     layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with lock_layout(layout):
-        asyncio.run(Supervisor(layout, count, options, report).run(pid, on_ready))
+        supervisor = Supervisor(layout, count, options, make_transport(transport, layout), report)
+        asyncio.run(supervisor.run(pid, on_ready))
 
 
 class Supervisor:
     """All nodes of a cluster."""
 
-    def __init__(self, layout: Layout, count: int, options: list[str], report: Report) -> None:
+    def __init__(
+        self, layout: Layout, count: int, options: list[str], transport: SimTransport, report: Report
+    ) -> None:
         self._layout = layout
         self._count = count
         self._options = options
+        self._transport = transport
         self._report = report
         self._nodes: list[SimNode] = []
         self._watches: set[asyncio.Future[None]] = set()
@@ -82,6 +93,7 @@ class Supervisor:
             self._layout.cluster.unlink(missing_ok=True)
             self._report("stopping", False)
             await asyncio.gather(*(node.stop() for node in self._nodes))
+            await self._transport.stop()
             self._layout.socket.unlink(missing_ok=True)
 
     def _on_signal(self, main: "asyncio.Future[None]") -> None:
@@ -101,13 +113,14 @@ class Supervisor:
         try:
             self._is_up = True
             self._write()
-            on_ready([node.describe() for node in self._nodes])
+            on_ready(self._describe())
             await self._ending.wait()
         finally:
             server.close()
 
     async def _prepare(self) -> None:
-        """Homes, and addresses."""
+        """Transport, homes, and addresses."""
+        await self._transport.start(self._report)
         prepare_passphrase(self._layout)
         limit = asyncio.Semaphore(INITS_AT_ONCE)
 
@@ -115,9 +128,12 @@ class Supervisor:
             async with limit:
                 await ensure_home(self._layout, index)
                 await self._wait_released(index)
+                self._transport.prepare(index)
 
         await self._track("homes are made", [prepare(index) for index in range(self._count)])
-        self._nodes = [SimNode(self._layout, index, reserve_address()) for index in range(self._count)]
+        self._nodes = [
+            SimNode(self._layout, index, await self._transport.locate(index)) for index in range(self._count)
+        ]
 
     async def _wait_released(self, index: int) -> None:
         """Waits for what a killed supervisor left: the kernel needs a moment to end it.
@@ -133,7 +149,7 @@ class Supervisor:
             await asyncio.sleep(POLL_S)
 
     async def _wait_all_ready(self) -> None:
-        timeout_s = READY_TIMEOUT_S + READY_TIMEOUT_PER_NODE_S * self._count
+        timeout_s = self._transport.ready_timeout_s + READY_TIMEOUT_PER_NODE_S * self._count
         waits = [node.wait_ready(self._count - 1, timeout_s) for node in self._nodes]
         await self._track("nodes are healthy", waits)
 
@@ -156,7 +172,7 @@ class Supervisor:
 
     def _start(self, node: SimNode) -> None:
         others = [other.address.multiaddr for other in self._nodes if other is not node]
-        child = node.start(others, self._options)
+        child = node.start(others, [*self._transport.make_options(node.address), *self._options])
         watch = asyncio.ensure_future(self._watch(node, child))
         self._watches.add(watch)
         watch.add_done_callback(self._watches.discard)
@@ -170,7 +186,11 @@ class Supervisor:
 
     def _write(self) -> None:
         if self._is_up and not self._ending.is_set():
-            write_cluster(self._layout, [node.describe() for node in self._nodes])
+            write_cluster(self._layout, self._describe())
+
+    def _describe(self) -> Cluster:
+        nodes = [node.describe() for node in self._nodes]
+        return Cluster(self._transport.name, self._transport.tor_options, nodes)
 
     async def _handle(self, command: str, index: int) -> Any:
         """Carries out a command of `simnet.control`."""
@@ -187,11 +207,25 @@ class Supervisor:
         if command == "kill":
             await node.kill()
         else:
+            for other in self._nodes:  # with other keys, or a new onion service, a node is elsewhere
+                if other is node or other.is_running:
+                    other.address = await self._transport.locate(other.index)
             self._start(node)
-            running = [other for other in self._nodes if other.is_running]
-            await asyncio.gather(*(one.wait_ready(len(running) - 1, READY_TIMEOUT_S) for one in running))
+            await self._wait_reunited(node)
         self._write()
         return None
+
+    async def _wait_reunited(self, started: SimNode) -> None:
+        """Waits until all that run are connected with those whose addresses they were told."""
+        running = [node for node in self._nodes if node.is_running]
+        addresses = {node.address.multiaddr for node in running}
+
+        async def wait(node: SimNode) -> None:
+            known = len(addresses.intersection(node.peers))
+            await node.wait_ready(known, self._transport.ready_timeout_s)
+
+        await wait(started)  # its call tells the others that their old connections with it are dead
+        await asyncio.gather(*map(wait, running))
 
     def _get_node(self, index: int) -> SimNode:
         if not 0 <= index < len(self._nodes):

@@ -25,6 +25,7 @@ from node.transport.tor.program import find_program
 from simnet.homes import get_environment
 from simnet.process import Child
 
+CACHE_VARIABLE = "XDG_CACHE_HOME"
 CACHE_NAME = "tor-keys-1.json"  # the number is the format's
 MAX_CACHE_BYTES = 1 << 20
 LIFETIME_MONTHS = 24
@@ -60,6 +61,12 @@ class NodeKeys:
             ValueError: its certificate is damaged.
         """
         return _read_certificate(self.files[CERTIFICATE])[0]
+
+
+def get_cache_folder() -> Path:
+    """Where keys are kept for all networks of this user (XDG Base Directory Specification)."""
+    named = Path(os.environ.get(CACHE_VARIABLE, ""))
+    return (named if named.is_absolute() else Path.home() / ".cache") / "lucid"
 
 
 async def load_keys(

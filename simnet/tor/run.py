@@ -8,9 +8,8 @@ from kernel.errors import LocalError
 from simnet.ending import call_at_end
 from simnet.layout import UMASK, Layout, lock_layout
 from simnet.progress import Report
+from simnet.tor.keys import get_cache_folder
 from simnet.tor.network import TorNetwork
-
-CACHE_NAME = "keys"
 
 
 def run_tor_network(
@@ -19,7 +18,7 @@ def run_tor_network(
     """Runs a Tor network until a signal ends it.
 
     Args:
-        layout: its directory; keys are kept there for the next one.
+        layout: its directory.
         pid: of a process with which the network ends; None: of none.
         report: is told what is being done, and which process ended by itself.
         on_ready: is told when onion services can be reached.
@@ -36,7 +35,7 @@ def run_tor_network(
 async def _run(
     layout: Layout, pid: int | None, report: Report, on_ready: Callable[[TorNetwork], None]
 ) -> None:
-    network = TorNetwork(layout.root, layout.root / CACHE_NAME)
+    network = TorNetwork(layout.root, get_cache_folder())
 
     async def serve() -> None:
         await network.start(report)

@@ -31,15 +31,22 @@ def wait_for(holds: Callable[[], Any], explain: Callable[[], str] = lambda: "it 
 
 
 def find_users(folder: Path) -> list[int]:
-    """Processes that have a directory in their command line, this one left out."""
+    """Processes that have a directory in their command line, or work below it; this one left out."""
     found = []
-    for entry in Path("/proc").iterdir():
+    for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if entry.name.isdecimal() and os.fsencode(folder) in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
-        except (FileNotFoundError, ProcessLookupError):
+            words, place = (entry / "cmdline").read_bytes(), (entry / "cwd").readlink()
+        except OSError:  # it has ended, or is nobody of ours
             continue
+        if os.fsencode(folder) in words or place.is_relative_to(folder):
+            found.append(int(entry.name))
     return [pid for pid in found if pid != os.getpid()]
+
+
+def make_environment(keys: Path) -> dict[str, str]:
+    """What `lucid-simnet` runs in; `keys` is called as its cache is."""
+    paths = f"{ROOT}{os.pathsep}{ROOT / 'proto'}"
+    return dict(os.environ) | {"PYTHONPATH": paths, "XDG_CACHE_HOME": str(keys.parent)}
 
 
 class Network:
@@ -51,10 +58,8 @@ class Network:
         self.output = folder.with_suffix(".output")
         self.log = folder.with_suffix(".log")
         folder.mkdir(exist_ok=True)
-        if not (folder / "keys").exists():
-            (folder / "keys").symlink_to(keys)
         options = ["--dir", str(folder), "--pid", str(owner_pid), "--json"]
-        environment = dict(os.environ) | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'proto'}"}
+        environment = make_environment(keys)
         with self.output.open("wb") as output, self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*SIMNET, "tor-network", *options],
@@ -78,7 +83,7 @@ class Network:
 @pytest.fixture(scope="session")
 def keys() -> Path:
     """Where the keys of all networks are kept, from one run of the tests to the next."""
-    cache = ROOT / ".cache" / "tor-keys"
+    cache = ROOT / ".cache" / "lucid"
     cache.mkdir(parents=True, exist_ok=True)
     return cache
 

@@ -58,10 +58,9 @@ def test_a_supervisor_that_ends_on_its_way_up_leaves_nothing(start: Start, numbe
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_is_left_of_keys_that_are_not_finished(start: Start, tmp_path: Path, number: int) -> None:
-    cache = tmp_path / "keys"
-    cache.mkdir()
+    cache = tmp_path / "lucid"
     running = start(cache)
-    wait_for(lambda: find_users(running.folder / "keys"), running.log.read_text)
+    wait_for(lambda: find_users(cache), running.log.read_text)
     assert running.end(number) == (-number if number == signal.SIGKILL else 0)
     wait_for(lambda: not find_users(tmp_path))
     assert not (cache / CACHE_NAME).exists()

@@ -5,7 +5,7 @@ import socket
 import grpc
 import pytest
 
-from simnet.addresses import HOST, reserve_address
+from simnet.addresses import HOST, OnionAddress, reserve_address
 
 
 def test_a_reserved_port_is_not_handed_out_again() -> None:
@@ -39,3 +39,6 @@ def test_forms() -> None:
     with address.reservation:
         assert address.grpc == f"127.0.0.1:{address.port}"
         assert address.multiaddr == f"/ip4/127.0.0.1/tcp/{address.port}"
+    onion = OnionAddress("a" * 56, 4001)
+    assert onion.grpc == f"{'a' * 56}.onion:4001"
+    assert onion.multiaddr == f"/onion3/{'a' * 56}:4001"

@@ -8,6 +8,7 @@ import pytest
 from kernel.errors import Conflict, LocalError, NotFound, UsageError
 from simnet.layout import (
     SOCKET_NAME,
+    Cluster,
     Layout,
     NodeEntry,
     check_layout,
@@ -20,18 +21,24 @@ from simnet.layout import (
 )
 
 NODE = NodeEntry("/tmp/d/n0", "12D3", "/ip4/127.0.0.1/tcp/7", "127.0.0.1:7", 9)
+CLUSTER = Cluster("tor", ["NumCPUs 1", "NumEntryGuards 2"], [NODE])
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    write_cluster(Layout(tmp_path), [NODE])
-    assert read_cluster(Layout(tmp_path)) == [NODE]
+    write_cluster(Layout(tmp_path), CLUSTER)
+    assert read_cluster(Layout(tmp_path)) == CLUSTER
     assert [path.name for path in tmp_path.iterdir()] == ["cluster.json"]
+
+
+def test_what_one_more_node_is_told() -> None:
+    options = "NumCPUs 1\nNumEntryGuards 2"
+    assert CLUSTER.environment == {"LUCID_TRANSPORT": "tor", "LUCID_TOR_OPTIONS": options}
 
 
 def test_a_missing_file_is_told_from_a_damaged_one(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         read_cluster(Layout(tmp_path))
-    for text in ("", "[]", '{"nodes": [1]}', '{"nodes": [{"home": "x"}]}', "\x00"):
+    for text in ("", "[]", '{"nodes": [1]}', '{"nodes": [{"home": "x"}]}', '{"nodes": []}', "\x00"):
         (tmp_path / "cluster.json").write_text(text)
         with pytest.raises(LocalError, match="cannot be read"):
             read_cluster(Layout(tmp_path))

@@ -16,6 +16,10 @@ Eventually = Callable[[Callable[[], bool]], None]
 
 FOREVER = "import signal; print('up', flush=True); signal.pause()"
 WITH_GRANDCHILD = "import os, signal\npid = os.fork()\nif pid: print(pid, flush=True)\nsignal.pause()"
+WITH_DAUGHTER = (
+    "import subprocess, sys, signal\n"
+    "print(subprocess.Popen(['sleep', '600'], start_new_session=True).pid, flush=True)\nsignal.pause()"
+)
 STUBBORN = "import signal; signal.signal(15, signal.SIG_IGN); print('up', flush=True); signal.pause()"
 
 
@@ -43,6 +47,17 @@ async def test_killing_kills_the_group(tmp_path: Path, eventually: Eventually) -
     eventually(lambda: read_command(grandchild) == b"")
     running.kill()  # nothing any more
     running.terminate()
+
+
+async def test_a_power_cut_ends_what_has_a_group_of_its_own(tmp_path: Path, eventually: Eventually) -> None:
+    running, output = start(WITH_DAUGHTER, tmp_path)
+    eventually(lambda: output.read_text().endswith("\n"))
+    daughter = int(output.read_text())
+    assert os.getpgid(daughter) == daughter
+    await running.cut()
+    assert running.returncode == -signal.SIGKILL
+    assert read_command(daughter) == b""
+    await running.cut()  # nothing any more
 
 
 async def test_what_a_child_left_behind_ends_with_it(tmp_path: Path, eventually: Eventually) -> None:
