@@ -26,7 +26,7 @@ _SERVER_HASH_KEY = b"Tor safe cookie authentication server-to-controller hash"
 _CLIENT_HASH_KEY = b"Tor safe cookie authentication controller-to-server hash"
 _REPLY = re.compile(r"([0-9]{3})([- +])(.*)", re.DOTALL)
 _DONE, _EVENT = "2", "650"
-"""What worked has a code that begins with 2: 251 if nothing was to do, 252 if a descriptor waited for a key."""
+"""What worked has a code that begins with 2: 251 if nothing was to do, 252 if something waited for a key."""
 
 OnEvent = Callable[[str], None]
 """Is told of an event: its first line, without the number; an empty one when the connection is gone."""
