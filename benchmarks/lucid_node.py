@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic, sleep
@@ -36,13 +37,15 @@ class Node:
     process: "subprocess.Popen[bytes]"
     start_s: float
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, settings: Mapping[str, str] | None = None) -> None:
+        """`settings` are more variables of its environment, LUCID_…."""
         self.home = directory / "h"
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(directory),
             "LC_ALL": "C.UTF-8",
             "LUCID_HOME": str(self.home),
+            **(settings or {}),
         }
         self._log = directory / "daemon.log"
         self._passphrase = directory / "passphrase"

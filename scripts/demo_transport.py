@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from kernel.errors import Unavailable, UsageError
+from node.transport.tor.program import find_program
 from scripts.demo_stage import say, show
-from simnet.tor.programs import find_program, find_tor
+from simnet.tor.programs import find_tor
 
 VARIABLE = "TRANSPORT"
 

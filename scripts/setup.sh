@@ -68,6 +68,8 @@ case $profile in
     command -v asciinema >/dev/null || need asciinema
     # What a node asks of the kernel is looked at from outside.
     command -v strace >/dev/null || need strace
+    # grpcurl reaches an onion service through it.
+    command -v socat >/dev/null || need socat
     # grpcurl, which calls our servers as others would, is built from its pinned source.
     command -v go >/dev/null || need golang-go
     ;;

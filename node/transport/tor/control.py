@@ -25,7 +25,8 @@ _NONCE_BYTES = 32
 _SERVER_HASH_KEY = b"Tor safe cookie authentication server-to-controller hash"
 _CLIENT_HASH_KEY = b"Tor safe cookie authentication controller-to-server hash"
 _REPLY = re.compile(r"([0-9]{3})([- +])(.*)", re.DOTALL)
-_OK, _EVENT = "250", "650"
+_DONE, _EVENT = "2", "650"
+"""What worked has a code that begins with 2: 251 if nothing was to do, 252 if something waited for a key."""
 
 OnEvent = Callable[[str], None]
 """Is told of an event: its first line, without the number; an empty one when the connection is gone."""
@@ -102,7 +103,7 @@ class TorControl:
         if reply is None:
             raise _lost()
         code, lines = reply
-        if code != _OK:
+        if not code.startswith(_DONE):
             # The command itself may hold a key: it is named, not shown.
             raise TorRefused(f"Tor refused {command.split(' ', 1)[0]}: {code} {lines[-1]}")
         return lines

@@ -1,0 +1,30 @@
+"""A peer whose Tor is killed is reached again each time; calls outlive the circuits that they take."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.measures import compute_percentile
+from benchmarks.tor import Pair, measure_recoveries, measure_soak, running_pair
+
+LATE_S = 60.0
+
+
+@pytest.fixture
+def called_pair(tmp_path: Path, client_options: list[str]) -> Iterator[Pair]:
+    with running_pair(tmp_path / "n", client_options) as pair:
+        yield pair
+
+
+@pytest.mark.parametrize(
+    ("kills", "soak_s"), [(1, 12.0), pytest.param(30, 600.0, marks=pytest.mark.slow)], ids=["short", "long"]
+)
+def test_every_call_succeeds_in_the_end(called_pair: Pair, kills: int, soak_s: float) -> None:
+    taken = measure_recoveries(called_pair, kills)
+    assert len(taken) == kills
+    assert compute_percentile(taken, 95) < LATE_S
+    soak = measure_soak(called_pair, soak_s)
+    assert soak.failed == 0
+    assert soak.closed > 0
+    assert len(soak.seconds) > soak_s / 12
