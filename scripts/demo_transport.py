@@ -76,5 +76,4 @@ def tell_way(way: Way) -> None:
     show("Nodes are meant to reach each other over Tor. What follows goes over loopback instead: the same")
     show("nodes and the same protocol, without Tor between them.")
     if way.hint:
-        show("To see it over Tor, do this, and start the demo again:")
-        show(f"    {way.hint.removeprefix('Run: ')}")
+        show(f"To see it over Tor, follow this line, and start the demo again:\n\n      {way.hint}")

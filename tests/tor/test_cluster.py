@@ -139,14 +139,17 @@ def test_nodes_that_cannot_start_take_the_network_along(start_cluster: StartClus
     assert not cluster.read()
 
 
-def test_without_tor_it_says_what_to_do(
+def test_without_a_good_tor_it_says_what_to_do(
     start_cluster: StartCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    old = tmp_path / "tor"
+    old.write_text("#!/bin/sh\necho Tor version 0.4.7.16.\n")
+    old.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     cluster = start_cluster()
     assert cluster.process.wait(DEADLINE_S) == 6
     said = cluster.log.read_text()
-    assert "tor is not installed" in said
+    assert "Tor 0.4.7.16 is too old" in said
     assert "sudo apt-get install -y tor" in said
     assert not find_users(cluster.root)
 

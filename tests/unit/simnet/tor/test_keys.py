@@ -20,6 +20,7 @@ from simnet.tor.keys import (
     NodeKeys,
     decode_keys,
     encode_keys,
+    get_cache_folder,
     load_keys,
 )
 from simnet.tor.programs import find_tor
@@ -123,3 +124,12 @@ async def test_a_cache_that_cannot_be_written_is_told_of(tmp_path: Path) -> None
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(LocalError, match="cannot be kept"):
         await load_keys(tmp_path / "cache", find_tor(), [], ["r0"])
+
+
+@pytest.mark.parametrize(
+    ("named", "found"), [("/c", "/c/lucid"), ("c", "/h/.cache/lucid"), ("", "/h/.cache/lucid")]
+)
+def test_where_they_are_kept(monkeypatch: pytest.MonkeyPatch, named: str, found: str) -> None:
+    monkeypatch.setenv("HOME", "/h")
+    monkeypatch.setenv("XDG_CACHE_HOME", named)
+    assert get_cache_folder() == Path(found)
