@@ -113,7 +113,6 @@ class Peering:
             get_standing: what peers are told of the node.
             services: what is served beside `NodeService`.
         """
-        await self._presenter.prepare()
         self.servicer.start(get_standing)
         self._is_serving = is_serving
         self._interceptor = PeerInterceptor(
@@ -132,6 +131,7 @@ class Peering:
             UsageError: nothing listens on such an address.
             Conflict: the port is taken.
         """
+        await self._presenter.prepare()  # loads libp2p, which a node that meets nobody does without
         server = PeerServer(self._transport, self._interceptor, self._clock, self._is_serving)
         place = server.bind(address)
         await server.start(self._services)
