@@ -3,7 +3,10 @@
 import asyncio
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from simnet.tor.probe import connect
 from tests.process.conftest import wait_for
@@ -53,6 +56,25 @@ def test_a_service_is_replaced_while_something_runs_over_it(pair: Pair) -> None:
     assert owner.json("session", "verify", session, "--remote")["valid"]
     assert "onion service withdrawn" in [event["event"] for event in keeper.daemons[-1].events()]
     assert not reaches(owner, before) and reaches(owner, after)
+
+
+@pytest.mark.slow
+def test_a_peer_that_the_node_does_not_dial_hears_of_a_move_by_its_own_pings(
+    make_nodes: Callable[[int], list[TorPlace]],
+) -> None:
+    keeper, owner = make_nodes(2)
+    keeper.start_ready()
+    before = keeper.wait_published()
+    owner.start_ready("--peer", before)
+    owner.wait_connected()
+    keeper.json("onion", "rotate", "--grace", "45s")
+    after = keeper.wait_published()
+    keeper.wait_status(lambda status: [one.address for one in status.tor.onions] == [after])
+    wait_for(lambda: get_address(owner) == after, owner.daemons[-1].log.read_text)
+    owner.daemons[-1].stop()
+    owner.start_ready("--peer", before)  # a move survives a restart
+    owner.wait_connected()
+    assert get_address(owner) == after
 
 
 def get_address(place: TorPlace) -> str:
