@@ -133,7 +133,7 @@ class Peering:
             UsageError: nothing listens on such an address.
             Conflict: the port is taken.
         """
-        await self._presenter.prepare()
+        await self._presenter.prepare()  # loads libp2p, which a node that meets nobody does without
         server = PeerServer(self._transport, self._interceptor, self._clock, self._is_serving)
         place = server.bind(address)
         await server.start(self._services)

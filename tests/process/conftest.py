@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from simnet.child import make_command
+
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60
 PASSPHRASE = "a passphrase that must show nowhere"
@@ -89,7 +91,10 @@ class Place:
         command = [sys.executable, "-c", launcher, "--home", str(self.home), "run", "--log-format", "json"]
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*wrapper, *command, "--passphrase-file", str(self.passphrase_file), *arguments],
+                # It does not outlive the tests, however they end.
+                make_command(
+                    [*wrapper, *command, "--passphrase-file", str(self.passphrase_file), *arguments]
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -30,5 +30,5 @@ def serve(path: str) -> None:
 
 
 if __name__ == "__main__":
-    found = re.search('^ControlSocket unix:"(.*)"', sys.stdin.read(), re.MULTILINE)
+    found = re.search(r'^ControlSocket "unix:\\"(.*)\\" ', sys.stdin.read(), re.MULTILINE)
     serve(found[1] if found else "")

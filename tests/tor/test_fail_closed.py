@@ -215,7 +215,7 @@ def test_work_waits_while_tor_is_missing_or_paused_and_is_done_when_it_is_back(
         assert not is_kept(owner, session)
     wait_for(lambda: is_kept(owner, session))
     assert owner.get_tor_pid() != paused
-    assert owner.is_serving()
+    wait_for(owner.is_serving)
 
 
 def test_a_short_pause_of_tor_is_no_end_of_it(make_nodes: Callable[[int], list[TorPlace]]) -> None:

@@ -54,7 +54,8 @@ def read_traces(path: Path) -> dict[str, Trace]:
 
 def _take(trace: Trace, call: str, rest: str) -> None:
     if call == "socket":
-        trace.sockets.add(" ".join(re.findall(r"AF_\w+|SOCK_(?:STREAM|DGRAM|RAW)", rest)))
+        kind = re.findall(r"AF_\w+|SOCK_(?:STREAM|DGRAM|RAW)", rest)
+        trace.sockets |= {" ".join(kind)} if kind else set()  # a line that only tells how it ended has none
     host, port = HOST.search(rest), PORT.search(rest)
     if host is None or port is None:
         return

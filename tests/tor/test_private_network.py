@@ -56,6 +56,15 @@ def test_a_supervisor_that_ends_on_its_way_up_leaves_nothing(start: Start, numbe
         pass
 
 
+def test_a_network_ends_with_the_process_that_it_works_for(tmp_path: Path, keys: Path) -> None:
+    with subprocess.Popen(["sleep", "600"]) as owner:
+        running = Network(tmp_path / "t", keys, owner.pid)
+        wait_for((running.folder / "a0.log").exists, running.log.read_text)
+        owner.kill()
+    assert running.process.wait(CALL_TIMEOUT_S) == 0
+    wait_for(lambda: not find_users(running.folder))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_is_left_of_keys_that_are_not_finished(start: Start, tmp_path: Path, number: int) -> None:
     cache = tmp_path / "lucid"

@@ -3,7 +3,10 @@
 import asyncio
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from simnet.tor.probe import connect
 from tests.process.conftest import wait_for
@@ -55,6 +58,25 @@ def test_a_service_is_replaced_while_something_runs_over_it(pair: Pair) -> None:
     assert not reaches(owner, before) and reaches(owner, after)
 
 
+@pytest.mark.slow
+def test_a_peer_that_the_node_does_not_dial_hears_of_a_move_by_its_own_pings(
+    make_nodes: Callable[[int], list[TorPlace]],
+) -> None:
+    keeper, owner = make_nodes(2)
+    keeper.start_ready()
+    before = keeper.wait_published()
+    owner.start_ready("--peer", before)
+    owner.wait_connected()
+    keeper.json("onion", "rotate", "--grace", "45s")
+    after = keeper.wait_published()
+    keeper.wait_status(lambda status: [one.address for one in status.tor.onions] == [after])
+    wait_for(lambda: get_address(owner) == after, owner.daemons[-1].log.read_text)
+    owner.daemons[-1].stop()
+    owner.start_ready("--peer", before)  # a move survives a restart
+    owner.wait_connected()
+    assert get_address(owner) == after
+
+
 def get_address(place: TorPlace) -> str:
     """Where the one configured peer was dialled last."""
     [peer] = place.json("peers")["peers"]
@@ -99,8 +121,7 @@ def test_a_tor_that_is_killed_is_missed_while_it_is_gone_and_no_node_is_started_
         place.wait_published()
         assert place.get_tor_pid() != killed
         wait_for(place.is_serving)
-        owner.wait_connected()
-        assert owner.json("ping", get_address(owner))["connected"]
+        wait_for(lambda: owner.run("ping", get_address(owner)).returncode == 0)
         assert place.json("session", "verify", session)["valid"]
     wait_for(lambda: is_kept(owner, session))  # what waited was done
     assert [place.daemons[-1].process.poll() for place in pair] == [None, None]

@@ -20,6 +20,8 @@ def find_program(name: str) -> str:
     Raises:
         Unavailable: there is none.
     """
+    if os.sep in name:
+        return name  # if it cannot be run, whoever runs it tells why
     places = os.pathsep.join((os.environ.get("PATH", os.defpath), *MORE_PLACES))
     found = shutil.which(name, path=places)
     if found is None:
