@@ -52,6 +52,14 @@ class Pair:
         except LucidError:
             return False
 
+    def explain(self) -> str:
+        """What both nodes say of Tor and of each other."""
+        said = []
+        for node in (self.called, self.caller):
+            with ControlClient(Home(node.home)) as client:
+                said += [f"{client.get_status().tor}", *map(str, client.list_peers())]
+        return "\n".join(said)
+
     def call_until_it_succeeds(self) -> tuple[float, int]:
         """Seconds until a call has succeeded, and how many failed before.
 
@@ -63,7 +71,7 @@ class Pair:
         while not self.call():
             failed += 1
             if monotonic() - begun > GIVE_UP_S:
-                raise BenchmarkError(f"no call has succeeded for {GIVE_UP_S:.0f} s")
+                raise BenchmarkError(f"no call has succeeded for {GIVE_UP_S:.0f} s\n{self.explain()}")
             sleep(POLL_S)
         return monotonic() - begun, failed
 
