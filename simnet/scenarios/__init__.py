@@ -4,7 +4,7 @@ from simnet.scenarios.churn import churn_recording, draw_churn
 from simnet.scenarios.crashes import draw_holder_crashes, draw_owner_crashes, holder_crashes, owner_crash
 from simnet.scenarios.deletions import deleted_everywhere
 from simnet.scenarios.grants import lying_grants
-from simnet.scenarios.interruptions import broken_transfers
+from simnet.scenarios.interruptions import broken_transfers, impatient_holders
 from simnet.scenarios.liars import liar_among_replicas
 from simnet.scenarios.mixed import all_at_once, draw_anything
 from simnet.scenarios.moves import moving_addresses
@@ -31,6 +31,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("under-loss", under_loss, 4, draw_bad_stretches),
         Scenario("partition-heal", partition_heal, 5, draw_partitions),
         Scenario("broken-transfers", broken_transfers, 4),
+        Scenario("impatient-holders", impatient_holders, 4),
         Scenario("holder-crashes", holder_crashes, 5, draw_holder_crashes),
         Scenario("owner-crash", owner_crash, 4, draw_owner_crashes),
         Scenario("power-cuts", power_cuts, 6),

@@ -20,7 +20,8 @@ SIZE_BYTES = 8_000_000
 RATE_BYTES_S = 100_000.0
 RESETS_PER_S = 0.06
 REPLICATED_S = 900.0
-TRIES = 10
+TRIES = 30
+IMPATIENT_S = 90.0
 RETRY_S = 5.0
 
 
@@ -36,6 +37,18 @@ async def broken_transfers(world: World) -> None:
     await fetch_again_and_again(world, heir, recorded)
     world.set_climate(Conditions())
     await check_recorded(world, heir, recorded)
+
+
+async def impatient_holders(world: World) -> None:
+    """Holders end each transfer after a few frames: it goes on soon, and gets there."""
+    owner, *holders = [world.add_machine() for _ in range(world.nodes)]
+    for holder in holders:
+        holder.turn("breaks-off")
+    for machine in (owner, *holders):
+        machine.configure([owner, *holders], {})
+    await world.start_machines([owner, *holders])
+    recorded = await record(world, owner, SIZE_BYTES)
+    await wait_replicated(world, owner, recorded, within_s=IMPATIENT_S)
 
 
 async def fetch_again_and_again(world: World, heir: Machine, recorded: Recorded) -> None:

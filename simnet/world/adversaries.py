@@ -14,7 +14,7 @@ from dht.holdings import Holdings
 from dht.lease import read_lease, sign_receipt
 from dht.ports import PeerIdentity
 from dht.serving import ServedChunks
-from kernel.errors import UsageError
+from kernel.errors import Unavailable, UsageError
 from kernel.uninterrupted import run_to_end
 from lucid.v1 import chunk_pb2, identity_pb2
 from node.compose import Node
@@ -22,6 +22,9 @@ from simnet.world.lying_witnesses import LYING_WITNESSES
 
 TRICKLE_S = 20.0
 """Between two messages of a slow adversary: shorter than the silence after which a call is given up."""
+
+FEW_FRAMES = 3
+"""That an impatient adversary takes of a chunk before it ends the call."""
 
 Caller = PeerIdentity
 PutRequests = AsyncIterator[chunk_pb2.PutChunkRequest]
@@ -146,6 +149,24 @@ class NeverReads(Holdings):
         await asyncio.Event().wait()
 
 
+class BreaksOff(Holdings):
+    """Takes a few frames of what is brought, and ends the call: no liar, and never done in one try."""
+
+    async def put_chunk(self, caller: Caller, requests: PutRequests) -> PutResponses:
+        """See `Holdings.put_chunk`."""
+        async for response in super().put_chunk(caller, _take_few(requests)):
+            yield response
+
+
+async def _take_few(requests: PutRequests) -> PutRequests:
+    count = 0
+    async for request in requests:
+        yield request
+        count += 1
+        if count > FEW_FRAMES:
+            raise Unavailable("no more frames now")
+
+
 class DropsAtOnce(Holdings):
     """Keeps what is brought until it has signed for it."""
 
@@ -245,6 +266,7 @@ ADVERSARIES: dict[str, Twist] = {
     "pretends-to-have": _turn(_get_holdings, PretendsToHave),
     "old-receipts": _turn(_get_holdings, OldReceipts),
     "never-reads": _turn(_get_holdings, NeverReads),
+    "breaks-off": _turn(_get_holdings, BreaksOff),
     "drops-at-once": _turn(_get_holdings, DropsAtOnce),
     "old-heads": _turn(_get_keeper, OldHeads),
     "no-heads": _turn(_get_keeper, NoHeads),

@@ -613,11 +613,11 @@ WORK = (
     _one(
         "advance-not-heeded",
         "a transfer that goes forward is left alone for longer and longer",
-        "broken-transfers",
+        "impatient-holders",
         "dht/placing.py",
         "fault=fault, forward=forward)",
         "fault=fault)",
-        seeds=12,
+        seeds=1,
     ),
     _one(
         "resumed-at-wrong-offset",

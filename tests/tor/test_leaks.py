@@ -122,6 +122,7 @@ def met(make_nodes: Callable[[int], list[TorPlace]], tmp_path: Path) -> Iterator
         daemon = owner.start_ready("--peer", address, wrapper=wrapper)
         session = owner.record(os.urandom(200_000))  # the command line is in that environment, too
         wait_for(lambda: is_kept(owner, session))
+        owner.wait_published()
         assert owner.run("onion", "check").returncode == 0
         tunnel = owner.status().tor.tunnel
         assert daemon.stop() == 0

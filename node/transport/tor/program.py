@@ -20,10 +20,9 @@ def find_program(name: str) -> str:
     Raises:
         Unavailable: there is none.
     """
-    if os.sep in name:
-        return name  # if it cannot be run, whoever runs it tells why
     places = os.pathsep.join((os.environ.get("PATH", os.defpath), *MORE_PLACES))
-    found = shutil.which(name, path=places)
+    # A path is taken as it is: if it cannot be run, whoever runs it tells why.
+    found = name if os.path.isfile(name) and os.sep in name else shutil.which(name, path=places)
     if found is None:
         raise Unavailable(f"there is no program {name}", hint=INSTALL_HINT)
     return found
