@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 from kernel.errors import Unavailable
 
@@ -22,7 +23,7 @@ def find_program(name: str) -> str:
     """
     places = os.pathsep.join((os.environ.get("PATH", os.defpath), *MORE_PLACES))
     # A path is taken as it is: if it cannot be run, whoever runs it tells why.
-    found = name if os.path.isfile(name) and os.sep in name else shutil.which(name, path=places)
+    found = name if os.sep in name and Path(name).is_file() else shutil.which(name, path=places)
     if found is None:
         raise Unavailable(f"there is no program {name}", hint=INSTALL_HINT)
     return found
