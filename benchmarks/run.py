@@ -29,6 +29,7 @@ from benchmarks.process import BenchmarkError
 from benchmarks.proof import measure_proof
 from benchmarks.report import Context, render_json, render_text, write_docs
 from benchmarks.terminal import measure_terminal
+from benchmarks.tor import measure_tor
 from benchmarks.transfer import measure_transfer
 from benchmarks.world import measure_world
 from kernel.errors import LucidError
@@ -37,7 +38,7 @@ OURS = "lucid-node"
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ["restic", "borg", "script", "asciinema"]
 NAMES = ["bulk", "memory", "terminal", "startup", "proof", "transfer", "network", "onion", "world"]
-LONG_NAMES = ["kills"]  # an hour and more: only where they are asked for
+LONG_NAMES = ["kills", "tor"]  # half an hour and more: only where they are asked for
 CACHE = ROOT / ".cache" / "bench"
 PAGE = ROOT / "docs" / "benchmarks.md"
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -64,6 +65,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--rounds", type=int, help="interleaved rounds [3; terminal 5]")
     parser.add_argument("--keys", type=int, help="keystrokes per round [200]")
     parser.add_argument("--kills", type=int, help="of nodes, at random instants [500]")
+    parser.add_argument("--starts", type=int, help="of Tor networks, and kills of a Tor [30]")
+    parser.add_argument("--soak", type=int, help="seconds of calls through Tor [600]")
     parser.add_argument("--hours", type=int, help="of virtual time in the simulated world [24]")
     parser.add_argument("--quick", action="store_true", help="64M, 1 round, 50 keys: does it run at all?")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
@@ -81,6 +84,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     options.rounds = options.rounds or (1 if options.quick else 3)
     options.keys = options.keys or (50 if options.quick else 200)
     options.hours = options.hours or (1 if options.quick else 24)
+    options.starts = options.starts or (2 if options.quick else 30)
+    options.soak = options.soak or (30 if options.quick else 600)
     options.kills = options.kills or (6 if options.quick else 500)
     return options
 
@@ -110,6 +115,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> tuple[list[Figure], l
         "network": lambda: measure_network(scratch, options.size, report) if with_us else [],
         "kills": lambda: [measure_kills(scratch, options.kills, report)] if with_us else [],
         "transfer": lambda: [measure_transfer(scratch, options.rounds, report)] if with_us else [],
+        "tor": lambda: [measure_tor(scratch, options.starts, options.soak, report)] if with_us else [],
         "onion": lambda: [measure_onion(scratch, 4 * options.rounds, report)] if with_us else [],
         "world": lambda: [measure_world(options.hours, report)] if with_us else [],
     }

@@ -1,26 +1,22 @@
 """Two nodes over a private Tor network, while their Tors are killed and their circuits are closed.
 
-`measure_recoveries`: from the kill of the Tor of the node that is called to the next call that succeeds.
-`measure_soak`: a call every two seconds, while all circuits of the caller are closed every ten.
+A recovery goes from the kill of the Tor of the node that is called to the next call that succeeds. The soak is
+a call every two seconds, while all circuits of the caller are closed every ten.
 """
 
-import argparse
 import asyncio
 import os
 import signal
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from benchmarks.lucid_node import Node
-from benchmarks.measures import compute_percentile
+from benchmarks.measures import Figure, Report, Value, Verdict, compute_percentile
 from benchmarks.process import BenchmarkError
+from benchmarks.tor_network import measure_starts
 from kernel.errors import LucidError
 from lucid.v1 import control_pb2
 from node.adapters import SystemEntropy
@@ -32,7 +28,13 @@ from simnet.tor.network import TorNetwork
 CALL_EVERY_S = 2.0
 CLOSE_EVERY_S = 10.0
 GIVE_UP_S = 240.0
+MEDIAN_START_S, WORST_START_S = 25, 60
+LATE_S = 30
 POLL_S = 0.05
+
+
+def ignore(_line: str) -> None:
+    """Reports nothing."""
 
 
 @dataclass
@@ -137,7 +139,7 @@ def wait_known(pair: Pair) -> None:
     raise BenchmarkError("the nodes have not met")
 
 
-def measure_recoveries(pair: Pair, count: int) -> list[float]:
+def measure_recoveries(pair: Pair, count: int, report: Report = ignore) -> list[float]:
     """Seconds from each kill of the called node's Tor to the next call that succeeds.
 
     Raises:
@@ -149,7 +151,7 @@ def measure_recoveries(pair: Pair, count: int) -> list[float]:
         os.kill(tor, signal.SIGKILL)
         seconds, failed = pair.call_until_it_succeeds()
         taken.append(seconds)
-        _report(f"kill {number + 1} of {count}: {seconds:.1f} s, {failed} calls failed")
+        report(f"tor: kill {number + 1} of {count}: {seconds:.1f} s, {failed} calls failed")
         wait_published(pair.called)
     return taken
 
@@ -195,47 +197,59 @@ def _get_children(pid: int) -> list[int]:
     return [int(word) for text in texts for word in text.split()]
 
 
-def _report(line: str) -> None:
-    print(f"tor: {line}", file=sys.stderr, flush=True)
+@asynccontextmanager
+async def _running_network(scratch: Path) -> AsyncIterator[TorNetwork]:
+    network = TorNetwork(scratch / "network", scratch / "keys")
+    await network.start(lambda _line, _keep: None)
+    try:
+        yield network
+    finally:
+        await network.stop()
 
 
-async def _run(kills: int, soak_s: float) -> None:
-    with tempfile.TemporaryDirectory(prefix="lucid-tor-") as scratch:
-        network = TorNetwork(Path(scratch) / "network", Path(scratch) / "keys")
-        await network.start(lambda _line, _keep: None)
-        try:
-            await asyncio.to_thread(_measure, Path(scratch), network.client_options, kills, soak_s)
-        finally:
-            await network.stop()
+def measure_tor(scratch: Path, count: int, soak_s: float, report: Report) -> Figure:
+    """The figure: so many starts of a network and kills of a Tor, and so many seconds of calls."""
+    starts_s = measure_starts(scratch, count, report)
+    recoveries_s, soak = asyncio.run(_measure(scratch, count, soak_s, report))
+    rows: list[dict[str, Value]] = [
+        _describe_times(f"network from nothing to the first onion call, {count} starts", starts_s),
+        _describe_times(f"Tor of the called node killed, to the next call, {count} kills", recoveries_s),
+        _describe_times(
+            f"a call, {len(soak.seconds)} in {soak_s:.0f} s, {soak.closed} circuits closed", soak.seconds
+        ),
+    ]
+    middle_s, worst_s = compute_percentile(starts_s, 50), max(starts_s)
+    late_s = compute_percentile(recoveries_s, 95)
+    verdicts = [
+        Verdict("all starts succeed, half within 25 s", f"{middle_s:.1f} s", middle_s <= MEDIAN_START_S),
+        Verdict("the worst start within 60 s", f"{worst_s:.1f} s", worst_s <= WORST_START_S),
+        Verdict("calls succeed again after each kill, p95 within 30 s", f"{late_s:.1f} s", late_s <= LATE_S),
+        Verdict("soak: none failed after retries", f"{soak.failed}", soak.failed == 0),
+    ]
+    notes = [
+        f"Seconds. {soak.retried} calls of the soak were tried again. Keys of the network were made before."
+    ]
+    return Figure("tor", "Private Tor networks, killed Tors and closed circuits", rows, verdicts, notes)
 
 
-def _measure(scratch: Path, options: Sequence[str], kills: int, soak_s: float) -> None:
+async def _measure(scratch: Path, kills: int, soak_s: float, report: Report) -> tuple[list[float], Soak]:
+    async with _running_network(scratch) as network:
+        return await asyncio.to_thread(_measure_pair, scratch, network.client_options, kills, soak_s, report)
+
+
+def _measure_pair(
+    scratch: Path, options: Sequence[str], kills: int, soak_s: float, report: Report
+) -> tuple[list[float], Soak]:
     with running_pair(scratch / "nodes", options) as pair:
-        taken = measure_recoveries(pair, kills)
-        if taken:
-            late = compute_percentile(taken, 95)
-            middle = compute_percentile(taken, 50)
-            print(
-                f"{kills} kills: p50 {middle:.1f} s, p95 {late:.1f} s, worst {max(taken):.1f} s", flush=True
-            )
-        soak = measure_soak(pair, soak_s)
-        if soak.seconds:
-            late = compute_percentile(soak.seconds, 95)
-            print(
-                f"{len(soak.seconds)} calls, {soak.closed} circuits closed: {soak.failed} failed,"
-                f" {soak.retried} tried again, p95 {late:.2f} s, worst {max(soak.seconds):.1f} s"
-            )
+        recoveries_s = measure_recoveries(pair, kills, report)
+        report(f"tor: calls for {soak_s:.0f} s")
+        return recoveries_s, measure_soak(pair, soak_s)
 
 
-def main() -> int:
-    """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--kills", type=int, default=30, help="of the Tor of the called node [30]")
-    parser.add_argument("--soak", type=float, default=600.0, help="seconds of calls [600]")
-    arguments = parser.parse_args()
-    asyncio.run(_run(arguments.kills, arguments.soak))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _describe_times(what: str, times: Sequence[float]) -> dict[str, Value]:
+    return {
+        "what": what,
+        "median": compute_percentile(times, 50),
+        "p95": compute_percentile(times, 95),
+        "worst": max(times),
+    }
