@@ -1,7 +1,7 @@
 """Two nodes over a private Tor network, while their Tors are killed and their circuits are closed.
 
-A recovery goes from the kill of the Tor of the node that is called to the next call that succeeds. The soak is
-a call every two seconds, while all circuits of the caller are closed every ten.
+A recovery goes from the kill of the Tor of the node that is called to the next call that succeeds. The soak
+is a call every two seconds, while all circuits of the caller are closed every ten.
 """
 
 import asyncio
