@@ -8,6 +8,8 @@ from kernel.ports import Clock
 from node.ports import Dialler
 from node.rpc.call_errors import decode_peer_error
 
+ATTEMPTS = 3
+
 
 async def reach(dialler: Dialler, address: Multiaddr, clock: Clock) -> int:
     """Nanoseconds that a first call to `address` takes, the connection included.
@@ -20,7 +22,7 @@ async def reach(dialler: Dialler, address: Multiaddr, clock: Clock) -> int:
     try:
         stub = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest()
-        await stub.Check(request, timeout=dialler.connect_timeout_s, wait_for_ready=True)
+        await stub.Check(request, timeout=ATTEMPTS * dialler.connect_timeout_s, wait_for_ready=True)
     except grpc.aio.AioRpcError as error:
         raise decode_peer_error(error, str(address)) from error
     finally:

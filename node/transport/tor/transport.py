@@ -23,8 +23,9 @@ from node.rpc.limits import MAX_CONCURRENT_CALLS
 from node.transport.options import CLIENT_OPTIONS, PROXY_VARIABLES, SERVER_OPTIONS
 from node.transport.tor.supervisor import OnionService, TorSupervisor
 
-CONNECT_TIMEOUT_S = 90.0
-"""A descriptor to be fetched, two circuits to be built, and tried again: seconds, on a bad day a minute."""
+CONNECT_TIMEOUT_S = 30.0
+"""A descriptor to be fetched, two circuits to be built: seconds. An attempt that hangs for longer, because a
+circuit of it died unnoticed, is better begun anew; what it has learnt of the service is kept by Tor."""
 KEEPALIVE_MS = 10_000
 WINDOW_BYTES = 512 << 10
 """What a stream may send before it was read."""
