@@ -18,6 +18,8 @@ from node.rpc.peer import RpcPeer
 PING_EVERY_S = 30.0
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 60.0
+FIRST_CONNECT_S = 10.0
+"""For a first attempt, doubled with each failure: over Tor one that hangs is better begun anew."""
 RENEW_AT = 0.75
 """Share of a token's time after which the handshake is done anew."""
 _DECIDED = (
@@ -149,7 +151,8 @@ class Link:
 
     async def _connect(self, channel: grpc.aio.Channel, address: Multiaddr) -> None:
         """Waits until it is known if there is a connection; if there is none, the first call tells why."""
-        timeout_s = self._ports.transport.connect_timeout_s
+        longest_s = self._ports.transport.connect_timeout_s
+        timeout_s = min(longest_s, FIRST_CONNECT_S * 2.0 ** min(self._failures, 16))
         try:
             async with asyncio.timeout(timeout_s):
                 while (state := channel.get_state(try_to_connect=True)) not in _DECIDED:
