@@ -79,6 +79,7 @@ class Link:
         self._failures = 0
         self._has_ended = False
         self._must_greet = False
+        self._was_shown = False
         self._wake = asyncio.Event()
         self._attempt = asyncio.Event()
 
@@ -93,7 +94,9 @@ class Link:
                 await self._stay_connected()
             except LucidError as error:
                 self.trouble = str(error)
-            self._failures += 1
+            # A connection that is lost is no attempt that failed: the best address is dialled again first.
+            self._failures = 0 if self._was_shown else self._failures + 1
+            self._was_shown = False
             self._end_attempt()
             self._wake.clear()
             await self._wait(self._compute_delay())
@@ -179,7 +182,7 @@ class Link:
     @contextlib.contextmanager
     def _shown(self, peer: RpcPeer) -> Iterator[None]:
         """Lets others find the peer."""
-        self.peer, self.trouble, self._failures = peer, "", 0
+        self.peer, self.trouble, self._was_shown = peer, "", True
         self._end_attempt()
         self._ports.on_changed(self)
         try:
@@ -195,7 +198,7 @@ class Link:
 
     def _compute_delay(self) -> float:
         """Doubles with every failure; half of it is chance, so that many do not come at the same time."""
-        longest_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(self._failures - 1, 16))
+        longest_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(max(self._failures - 1, 0), 16))
         return longest_s * (0.5 + self._ports.entropy.draw(1)[0] / 512)
 
     async def _wait(self, seconds: float) -> None:

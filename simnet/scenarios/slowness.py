@@ -36,14 +36,19 @@ HELLO = "/lucid.v1.NodeService/Hello"
 REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 
 
-async def slow_loris(world: World) -> None:
-    """Strangers and a peer open calls and feed them slowly, or not at all: others are served as before."""
+async def start_with_hostile(world: World) -> tuple[Machine, Machine, list[Machine]]:
+    """An owner, one of its peers in whose name others are called, and all but that one."""
     owner, *holders = await world.start_nodes(world.nodes)
     hostile = world.rng.choice(holders)
     hostile.turn("hostile-caller")
     await hostile.restart()
     await world.wait_connected([hostile, owner])
-    honest = [machine for machine in world.machines if machine is not hostile]
+    return owner, hostile, [machine for machine in world.machines if machine is not hostile]
+
+
+async def slow_loris(world: World) -> None:
+    """Strangers and a peer open calls and feed them slowly, or not at all: others are served as before."""
+    owner, hostile, honest = await start_with_hostile(world)
     async with Siege(world) as siege:
         for number in range(STRANGERS):
             host = world.network.host(f"stranger{number}")
@@ -69,12 +74,7 @@ async def slow_loris(world: World) -> None:
 
 async def slow_loris_for_hours(world: World) -> None:
     """Many connections sit for hours: what they hold has its bounds, and others are served all the time."""
-    owner, *holders = await world.start_nodes(world.nodes)
-    hostile = world.rng.choice(holders)
-    hostile.turn("hostile-caller")
-    await hostile.restart()
-    await world.wait_connected([hostile, owner])
-    honest = [machine for machine in world.machines if machine is not hostile]
+    owner, hostile, honest = await start_with_hostile(world)
     async with Siege(world) as siege:
         for number in range(CROWD):
             host = world.network.host(f"stranger{number}")

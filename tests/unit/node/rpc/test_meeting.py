@@ -425,3 +425,26 @@ async def test_a_peer_that_moved_is_found_by_the_address_that_it_has_now(
         link = await client.peering.book.reach(name)
         assert link.device == server.device
     assert client.peer(server) is not None
+
+
+async def test_after_a_loss_the_best_address_is_dialled_again_before_any_other(
+    make_meeting: Any, eventually: Eventually
+) -> None:
+    transport = DiallingTransport()
+    server = await make_meeting(1)
+    first, second = server.address.place, await server.peering.open(take_port())
+    server.peering.announce([second, first])
+    client = await make_meeting(2, peers=[server.address], transport=transport)
+    await eventually(lambda: client.peer(server) is not None)
+    # The configured address is no longer named: the record's comes first, then the configured one.
+    server.peering.announce([second])
+    client.peering.book.greet_anew()
+    await eventually(
+        lambda: "it was forwarded" in client.peering.book.describe()[0].trouble or client.peer(server)
+    )
+    await server.peering.close(first)
+    await eventually(lambda: transport.dialled[-1] == second and client.peer(server) is not None)
+    transport.dialled.clear()
+    await server.peering.close(second)
+    await eventually(lambda: bool(transport.dialled))
+    assert transport.dialled[0] == second
