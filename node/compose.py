@@ -296,4 +296,5 @@ def compose(
         peers: to whom its recordings go; None: to those of `peering`.
         publisher: of its onion services; None: it does without Tor.
     """
-    return Node(keys, config, ports, metrics, log, peering, peers or peering.book, publisher)
+    known = peering.book if peers is None else peers
+    return Node(keys, config, ports, metrics, log, peering, known, publisher)
