@@ -18,7 +18,7 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.measures import MEGABYTE, Figure, Report, Summary, Verdict, compute_percentile
-from benchmarks.onion_node import ECHO, ECHO_BYTES, GET, PORT, PUT, running_tor, take
+from benchmarks.onion_node import ECHO, ECHO_BYTES, GET, PORT, PUT, take
 from benchmarks.process import BenchmarkError
 from benchmarks.transfer import get, make_chunks, make_records, meet, put
 from benchmarks.transfer_node import BLOB_BYTES, make_peering
@@ -27,7 +27,9 @@ from kernel.uninterrupted import end_task
 from node.adapters import SystemEntropy, ThreadOffload
 from node.memory import keep_buffers
 from node.transport.tor.supervisor import TorSupervisor
+from node.transport.tor.torrc import TorSettings
 from node.transport.tor.transport import TorTransport
+from simnet.tor.client import running_tor, wait_ready
 from simnet.tor.network import TorNetwork
 from simnet.tor.probe import connect
 
@@ -53,7 +55,8 @@ async def _measure(scratch: Path, rounds: int, report: Report) -> Times:
     try:
         options = network.client_options
         with _running_node(scratch / "far", options) as (node, bare):
-            async with running_tor(scratch / "near", options) as tor:
+            async with running_tor(scratch / "near", TorSettings(options=tuple(options))) as tor:
+                await wait_ready(tor)
                 for number in range(rounds):
                     report(f"onion: round {number + 1} of {rounds}")
                     await _measure_round(tor, scratch / "near", Multiaddr("onion3", node, PORT), bare, times)

@@ -15,40 +15,17 @@ from pathlib import Path
 from benchmarks.transfer_node import BLOB_BYTES, lift_rate_of_pings, serving
 from kernel.multiaddr import Multiaddr
 from kernel.onion import OnionKey
-from kernel.uninterrupted import end_task
-from node.adapters import SystemClock, SystemEntropy
-from node.logs import make_logger
+from node.adapters import SystemEntropy
 from node.memory import keep_buffers
-from node.transport.tor.supervisor import OnionService, TorSupervisor
+from node.transport.tor.supervisor import OnionService
 from node.transport.tor.torrc import TorSettings
 from node.transport.tor.transport import TorTransport
+from simnet.tor.client import running_tor, wait_ready
 
 PORT = 80
 GET, PUT, ECHO = b"g", b"p", b"e"
 ECHO_BYTES = 64
 READ_BYTES = 256 << 10
-
-
-@asynccontextmanager
-async def running_tor(directory: Path, options: Sequence[str]) -> AsyncIterator[TorSupervisor]:
-    """A Tor on a private network, ready."""
-    await asyncio.to_thread(directory.mkdir, mode=0o700)
-    settings = TorSettings(options=tuple(options))
-    tor = TorSupervisor(
-        directory / "tor",
-        directory / "tor.sock",
-        settings,
-        SystemClock(),
-        SystemEntropy(),
-        make_logger("error", "text"),
-    )
-    keeping = asyncio.create_task(tor.run())
-    try:
-        while not tor.is_ready:
-            await tor.wait_changed()
-        yield tor
-    finally:
-        await end_task(keeping)
 
 
 @asynccontextmanager
@@ -88,14 +65,14 @@ async def take(reader: asyncio.StreamReader, size_bytes: int) -> None:
 async def serve(directory: Path, options: Sequence[str]) -> None:
     """Until standard input ends."""
     node_key, bare_key = (OnionKey(os.urandom(32)) for _ in range(2))
-    async with running_tor(directory, options) as tor, serving_bare(directory / "bare.sock"):
+    settings = TorSettings(options=tuple(options))
+    async with running_tor(directory, settings) as tor, serving_bare(directory / "bare.sock"):
         transport = TorTransport(tor, directory, SystemEntropy())
         address = Multiaddr("onion3", node_key.host, PORT)
         async with serving(directory / "store", address, transport):
             await transport.publish(node_key, PORT)
             await tor.publish(OnionService(bare_key, PORT, directory / "bare.sock"))
-            while not (tor.is_published(node_key.host) and tor.is_published(bare_key.host)):
-                await tor.wait_changed()
+            await wait_ready(tor, node_key.host, bare_key.host)
             print(node_key.host, bare_key.host, flush=True)
             await asyncio.to_thread(sys.stdin.read)
 

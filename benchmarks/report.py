@@ -1,6 +1,7 @@
-"""The figures as a table on the screen, as JSON, and as docs/benchmarks.md with its plot."""
+"""The figures as a table on the screen, as JSON, and in docs/benchmarks.md with its plots."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from benchmarks.measures import Figure, Value, format_value
 
 BEGIN = "<!-- figures: written by `make bench ARGS=--write-docs`; begin -->"
 END = "<!-- figures: end -->"
+_HEADING = re.compile(r"^(?=### )", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -53,17 +55,18 @@ def render_text(context: Context, figures: Sequence[Figure]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render_markdown(context: Context, figures: Sequence[Figure], plot: str) -> str:
-    """The measured part of docs/benchmarks.md; `plot` is the path of the picture from there."""
-    lines = ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in context.lines().items())]
-    lines += ["", f"![The figures as bars]({plot})"]
-    for figure in figures:
-        lines += ["", f"### {figure.title}", "", *_render_table(figure.rows, _bar)]
-        if figure.verdicts:
-            lines += ["", "| target | measured | |", "|---|---|---|"]
-            lines += [f"| {v.target} | {v.measured} | {_tell(v.reached)} |" for v in figure.verdicts]
-        lines += ["", *(f"- {note}" for note in figure.notes)]
-    return "\n".join(lines) + "\n"
+def render_markdown(context: Context, figure: Figure, plot: str | None) -> str:
+    """The section of a figure in docs/benchmarks.md; `plot` is the path of its picture from there."""
+    summary = f"Measured {context.date}, commit {context.commit}, {context.machine['processor']}"
+    lines = [f"### {figure.title}", "", f"<details><summary>{summary}</summary>", "", "| | |", "|---|---|"]
+    lines += [*(f"| {key} | {value} |" for key, value in context.lines().items()), "", "</details>", ""]
+    if plot is not None:
+        lines += [f"![{figure.title}, as bars]({plot})", ""]
+    lines += _render_table(figure.rows, _bar)
+    if figure.verdicts:
+        lines += ["", "| target | measured | |", "|---|---|---|"]
+        lines += [f"| {v.target} | {v.measured} | {_tell(v.reached)} |" for v in figure.verdicts]
+    return "\n".join([*lines, "", *(f"- {note}" for note in figure.notes)]) + "\n"
 
 
 def render_json(context: Context, figures: Sequence[Figure]) -> str:
@@ -73,20 +76,31 @@ def render_json(context: Context, figures: Sequence[Figure]) -> str:
 
 
 def write_docs(page: Path, context: Context, figures: Sequence[Figure]) -> None:
-    """Replaces what stands between the markers of the page, and the plot beside it.
+    """Puts figures between the markers of the page, each with a plot beside the page if it has bars.
+
+    A figure replaces the one of the same title; the others stay, each with what it says of its own run.
 
     Raises:
         ValueError: the page has no markers.
     """
-    text = page.read_text()
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = page.read_text().partition(BEGIN)
+    measured, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{page} has no lines {BEGIN!r} and {END!r}")
-    plot = page.with_suffix(".svg")
-    plot.write_text(draw_bars({heading: bars for figure in figures for heading, bars in figure.bars.items()}))
-    measured = render_markdown(context, figures, plot.name)
-    page.write_text(f"{before}{BEGIN}\n\n{measured}\n{END}{after}")
+    sections = {_get_title(section): section for section in _HEADING.split(measured)[1:]}
+    for figure in figures:
+        plot = None
+        if figure.bars:
+            plot = page.with_name(f"{page.stem}-{figure.name}.svg")
+            plot.write_text(draw_bars(figure.bars))
+        section = render_markdown(context, figure, plot.name if plot else None)
+        sections[_get_title(section)] = section
+    text = "\n\n".join(section.strip() for section in sections.values())
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+
+
+def _get_title(section: str) -> str:
+    return section.partition("\n")[0]
 
 
 def _tell(reached: bool | None) -> str:

@@ -13,11 +13,10 @@ from pathlib import Path
 from kernel.errors import Unavailable
 from kernel.onion import OnionKey
 from kernel.signing import SEED_BYTES
-from kernel.uninterrupted import end_task
-from node.adapters import SystemClock, SystemEntropy
-from node.logs import make_logger
-from node.transport.tor.supervisor import OnionService, TorSupervisor
+from node.adapters import SystemEntropy
+from node.transport.tor.supervisor import OnionService
 from node.transport.tor.torrc import TorSettings
+from simnet.tor.client import running_tor, wait_ready
 from simnet.tor.programs import find_tor
 
 ONION_PORT = 80
@@ -37,32 +36,20 @@ async def call_onion_service(options: Sequence[str], directory: Path, timeout_s:
     Raises:
         Unavailable: tor is missing, or the call did not succeed in time.
     """
-    _clear(directory)
+    await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
     settings = TorSettings(program=find_tor(), options=tuple(options))
-    log = make_logger("error", "text")
-    tor = TorSupervisor(
-        directory / "tor", directory / "tor.sock", settings, SystemClock(), SystemEntropy(), log
-    )
-    keeping = asyncio.create_task(tor.run())
     step = "tor starts"
-    try:
-        async with asyncio.timeout(timeout_s), serve_echo(directory / "echo.sock") as target:
-            key = OnionKey(SystemEntropy().draw(SEED_BYTES))
-            await tor.publish(OnionService(key, ONION_PORT, target))
-            while not (tor.is_published(key.host) and tor.is_ready):
-                await tor.wait_changed()
-            step = "the service is dialled"
-            await _call(tor.get_tunnel(), f"{key.host}.onion:{ONION_PORT}")
-    except (TimeoutError, OSError) as error:
-        why = tor.state.describe() or error or "the time is up"
-        raise Unavailable(f"no call through Tor while {step}: {why}") from error
-    finally:
-        await end_task(keeping)
-
-
-def _clear(directory: Path) -> None:
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(mode=0o700, parents=True)
+    async with running_tor(directory, settings) as tor:
+        try:
+            async with asyncio.timeout(timeout_s), serve_echo(directory / "echo.sock") as target:
+                key = OnionKey(SystemEntropy().draw(SEED_BYTES))
+                await tor.publish(OnionService(key, ONION_PORT, target))
+                await wait_ready(tor, key.host)
+                step = "the service is dialled"
+                await _call(tor.get_tunnel(), f"{key.host}.onion:{ONION_PORT}")
+        except (TimeoutError, OSError) as error:
+            why = tor.state.describe() or error or "the time is up"
+            raise Unavailable(f"no call through Tor while {step}: {why}") from error
 
 
 @asynccontextmanager

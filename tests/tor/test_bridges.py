@@ -7,12 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from kernel.uninterrupted import end_task
-from node.adapters import SystemClock, SystemEntropy
-from node.logs import make_logger
+from node.adapters import SystemEntropy
 from node.transport.tor.control import TorControl
-from node.transport.tor.supervisor import TorSupervisor
 from node.transport.tor.torrc import TorSettings, check_lines, check_options
+from simnet.tor.client import running_tor, wait_ready
 
 PLUGIN = Path(__file__).with_name("plugin.py")
 DEADLINE_S = 60
@@ -38,18 +36,11 @@ async def test_a_bridge_is_the_only_way_in(
     )
     check_options(settings.options)
     check_lines((*settings.bridges, *settings.plugins))
-    log = make_logger("error", "text")
-    tor = TorSupervisor(tmp_path / "t", tmp_path / "s", settings, SystemClock(), SystemEntropy(), log)
-    keeping = asyncio.create_task(tor.run())
-    try:
-        async with asyncio.timeout(DEADLINE_S):
-            while not tor.is_ready:
-                await tor.wait_changed()
-            control = await TorControl.open(tmp_path / "s", SystemEntropy(), lambda _event: None)
-            try:
-                [connection] = (await control.get_info("orconn-status")).splitlines()
-            finally:
-                await control.close()
-        assert connection.startswith(f"${fingerprint}") and connection.endswith("CONNECTED")
-    finally:
-        await end_task(keeping)
+    async with asyncio.timeout(DEADLINE_S), running_tor(tmp_path, settings) as tor:
+        await wait_ready(tor)
+        control = await TorControl.open(tmp_path / "tor.sock", SystemEntropy(), lambda _event: None)
+        try:
+            [connection] = (await control.get_info("orconn-status")).splitlines()
+        finally:
+            await control.close()
+    assert connection.startswith(f"${fingerprint}") and connection.endswith("CONNECTED")

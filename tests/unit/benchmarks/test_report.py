@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,7 +10,11 @@ from benchmarks.measures import Figure, Verdict
 from benchmarks.report import BEGIN, END, Context, render_json, render_text, write_docs
 
 CONTEXT = Context(
-    "2026-01-02T03:04:05+00:00", "abc", {"memory": "8 GiB"}, {"restic": "restic 1"}, {"MiB": 64}
+    "2026-01-02T03:04:05+00:00",
+    "abc",
+    {"processor": "Z80", "memory": "8 GiB"},
+    {"restic": "restic 1"},
+    {"MiB": 64},
 )
 FIGURE = Figure(
     "record",
@@ -35,7 +40,7 @@ def test_the_screen_shows_every_row_and_verdict() -> None:
 
 def test_json_holds_the_unrounded_figures() -> None:
     document = json.loads(render_json(CONTEXT, [FIGURE]))
-    assert document["context"]["machine"] == {"memory": "8 GiB"}
+    assert document["context"]["machine"]["memory"] == "8 GiB"
     assert document["figures"][0]["rows"][1]["seconds"] == 0.5
     assert document["figures"][0]["verdicts"][1]["reached"] is False
 
@@ -51,8 +56,23 @@ def test_the_page_keeps_what_stands_outside_the_markers(tmp_path: Path) -> None:
         assert "old" not in text
         assert "| restic | 2.00 |" in text
         assert "| small | large | NOT reached |" in text
-        assert "(page.svg)" in text
-    ElementTree.fromstring((tmp_path / "page.svg").read_text())
+        assert "(page-record.svg)" in text
+    ElementTree.fromstring((tmp_path / "page-record.svg").read_text())
+
+
+def test_a_figure_replaces_the_one_of_its_title_and_no_other(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"{BEGIN}\n{END}\n")
+    others = [Figure(name, f"Title of {name}", [{"what": name}]) for name in ("first", "last")]
+    write_docs(page, replace(CONTEXT, commit="older"), [others[0], FIGURE, others[1]])
+    write_docs(page, CONTEXT, [FIGURE])
+    sections = page.read_text().split("### ")[1:]
+    assert [section.partition("\n")[0] for section in sections] == [
+        "Title of first",
+        "Record 64 MiB",
+        "Title of last",
+    ]
+    assert ["commit older" in section for section in sections] == [True, False, True]
 
 
 @pytest.mark.parametrize("text", ["", BEGIN, END, f"{END}\n{BEGIN}"])
