@@ -27,9 +27,13 @@ class Dialler(Protocol):
 
     Attributes:
         connect_timeout_s: seconds that a connection may take to come about.
+        ping_every_s: seconds after which the other end of a connection is asked whether it is there.
+        ping_timeout_s: seconds without an answer, or anything else from there, that end a connection.
     """
 
     connect_timeout_s: float
+    ping_every_s: float
+    ping_timeout_s: float
 
     def dial(self, address: Multiaddr) -> "grpc.aio.Channel":
         """A channel of its own; it connects when it is first used.

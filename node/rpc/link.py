@@ -15,7 +15,6 @@ from node.ports import Transport
 from node.rpc.greeting import Greeted, Greeter
 from node.rpc.peer import RpcPeer
 
-PING_EVERY_S = 30.0
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 60.0
 FIRST_CONNECT_S = 10.0
@@ -135,10 +134,10 @@ class Link:
             self.latency_ns = await peer.ping()
             with self._shown(peer):
                 while True:
-                    await self._wait(PING_EVERY_S)
+                    await self._wait(self._ports.transport.ping_every_s)
                     if watching.done():
                         return
-                    self.latency_ns = await peer.ping()
+                    await self._ask(peer)
                     await self._ports.on_seen(identity.device)
                     is_old = peer.record_sequence > greeted.presentation.sequence
                     if is_old or self._must_greet or self._ports.clock.monotonic_ns() >= renew_ns:
@@ -162,6 +161,15 @@ class Link:
                     await channel.wait_for_state_change(state)
         except TimeoutError:
             raise Unavailable(f"{address.place} has not answered for {timeout_s:.0f} s") from None
+
+    async def _ask(self, peer: RpcPeer) -> None:
+        """Pings. An answer that stands in line behind a transfer is late, but the peer is not lost."""
+        asked_ns = self._ports.clock.monotonic_ns()
+        try:
+            self.latency_ns = await peer.ping(self._ports.transport.ping_timeout_s)
+        except Unavailable:
+            if peer.heard_ns <= asked_ns:
+                raise
 
     async def _watch(self, channel: grpc.aio.Channel) -> None:
         """Returns, and wakes the link, when the connection is no longer ready: it is dialled anew then."""

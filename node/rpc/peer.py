@@ -26,7 +26,10 @@ from node.rpc.limits import METHODS
 from node.rpc.tokens import METADATA_KEY
 
 T = TypeVar("T")
+PING = "lucid.v1.NodeService/Ping"
+PING_DEADLINE_S = METHODS[PING].deadline_s
 _PING = b"lucid-node ping"
+_SILENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 class RpcPeer:
@@ -34,6 +37,7 @@ class RpcPeer:
 
     Attributes:
         record_sequence: of the peer's newest record, as of the last ping; 0 before.
+        heard_ns: monotonic time at which it last answered, or took something that it was sent.
     """
 
     def __init__(
@@ -44,7 +48,7 @@ class RpcPeer:
         clock: Clock,
         on_lost: Callable[[], None],
     ) -> None:
-        """`on_lost` is called when the peer cannot be reached, or no longer knows the token."""
+        """`on_lost` is called when the peer does not answer, is not reached, or does not know the token."""
         self._identity = identity
         self._name = f"peer {encode_peer_id(identity.device)}"
         self._clock = clock
@@ -54,6 +58,7 @@ class RpcPeer:
         self._witness = witness_pb2_grpc.WitnessServiceStub(channel)
         self._is_connected = True
         self.record_sequence = 0
+        self.heard_ns = clock.monotonic_ns()
         self._calls: dict[int, Any] = {}  # on their way: `disconnect` ends them
         self._share = share_pb2_grpc.ShareServiceStub(channel)
         self.set_token(token)
@@ -76,11 +81,11 @@ class RpcPeer:
         for call in list(self._calls.values()):
             call.cancel()
 
-    async def ping(self) -> int:
+    async def ping(self, timeout_s: float = PING_DEADLINE_S) -> int:
         """Nanoseconds that a round trip takes."""
         started_ns = self._clock.monotonic_ns()
         request = node_pb2.PingRequest(payload=_PING)
-        response = await self._call("lucid.v1.NodeService/Ping", self._node.Ping, request)
+        response = await self._call(PING, self._node.Ping, request, timeout_s=timeout_s)
         if response.payload != _PING:
             raise PeerFault(f"{self._name} answered a ping with something else")
         self.record_sequence = response.record_sequence
@@ -100,6 +105,7 @@ class RpcPeer:
             try:
                 async for request in requests:
                     yield request
+                    self._hear()  # flow control let it pass
             except LucidError as error:
                 failures.append(error)
                 call.cancel()
@@ -159,11 +165,17 @@ class RpcPeer:
         return await self._call("lucid.v1.ShareService/Offer", self._share.Offer, request)
 
     async def _call(
-        self, name: str, method: Callable[..., Awaitable[T]], request: Any, *, is_for_chunk: bool = False
+        self,
+        name: str,
+        method: Callable[..., Awaitable[T]],
+        request: Any,
+        *,
+        timeout_s: float | None = None,
+        is_for_chunk: bool = False,
     ) -> T:
         self._check_connected()
         try:
-            call = method(request, timeout=METHODS[name].deadline_s, metadata=self._metadata)
+            call = method(request, timeout=timeout_s or METHODS[name].deadline_s, metadata=self._metadata)
             self._calls[id(call)] = call
             try:
                 response = await call
@@ -173,6 +185,7 @@ class RpcPeer:
             raise self._decode(error, is_for_chunk=is_for_chunk) from error
         except asyncio.CancelledError:
             raise self._explain_cancellation() from None
+        self._hear()
         return check_decoded(response, self._name)
 
     async def _iterate(
@@ -186,6 +199,7 @@ class RpcPeer:
                     message = await call.read()
                 if message is grpc.aio.EOF:
                     return
+                self._hear()
                 yield check_decoded(message, self._name)
         except TimeoutError:
             raise Unavailable(f"{self._name} has sent nothing for {idle_s} s") from None
@@ -199,6 +213,9 @@ class RpcPeer:
         finally:
             del self._calls[id(call)]
             call.cancel()
+
+    def _hear(self) -> None:
+        self.heard_ns = self._clock.monotonic_ns()
 
     def _explain_cancellation(self) -> BaseException:
         """GRPC cancels calls when their channel closes: that is no cancellation of whoever waits for one."""
@@ -219,7 +236,7 @@ class RpcPeer:
         if isinstance(decoded, Locked):
             self._on_lost()
             return Unavailable(f"{self._name} does not know this node any more; it is greeted again")
-        if error.code() == grpc.StatusCode.UNAVAILABLE and not error.trailing_metadata():
+        if error.code() in _SILENT and not error.trailing_metadata():
             self._on_lost()
         return decoded
 

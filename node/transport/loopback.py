@@ -10,12 +10,16 @@ from node.rpc.limits import MAX_CONCURRENT_CALLS
 from node.transport.options import CLIENT_OPTIONS, SERVER_OPTIONS
 
 CONNECT_TIMEOUT_S = 20.0
+PING_EVERY_S = 30.0
+PING_TIMEOUT_S = 20.0
 
 
 class LoopbackTransport:
     """`node.ports.Transport` over loopback TCP."""
 
     connect_timeout_s = CONNECT_TIMEOUT_S
+    ping_every_s = PING_EVERY_S
+    ping_timeout_s = PING_TIMEOUT_S
 
     def listen(
         self, address: Multiaddr, interceptors: Sequence[grpc.aio.ServerInterceptor]

@@ -56,7 +56,6 @@ class End:
         on_open: at a server, what takes a new call.
         on_closed: called once, when the end was lost or the other one has finished.
         max_streams: calls that it takes at once; more wait at the other end.
-        keepalive_s: it is lost after so long without an answer even if it sends nothing; 0: never.
     """
 
     peer: "End"
@@ -70,7 +69,6 @@ class End:
         self.on_open: Callable[[Any], None] | None = None
         self.on_closed: Callable[[End, str], None] | None = None
         self.on_draining: Callable[[End], None] | None = None
-        self.keepalive_s = 0.0
         self.max_streams = UNLIMITED_STREAMS
         self._connection = connection
         self.out = Pipe(link, self._on_timeout, self._on_refused)
@@ -159,7 +157,6 @@ class Connection:
             end.out.update(
                 is_held=is_blocked or end.place.is_paused or to.place.is_paused,
                 is_unacknowledged=is_blocked or to.link.conditions.blocked,
-                watch_s=end.keepalive_s,
             )
         self._draw_reset()
 

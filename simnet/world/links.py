@@ -182,13 +182,12 @@ class Pipe:
         if self._timer is None and not self._is_held:
             self._arm()
 
-    def update(self, *, is_held: bool, is_unacknowledged: bool, watch_s: float = 0.0) -> None:
+    def update(self, *, is_held: bool, is_unacknowledged: bool) -> None:
         """Takes over what has changed about the link and its two hosts.
 
         Args:
             is_held: nothing moves now.
             is_unacknowledged: nothing that is sent now is acknowledged.
-            watch_s: gives up after so long even if nothing was sent; 0: never.
         """
         if self._is_closed:
             return
@@ -203,8 +202,6 @@ class Pipe:
             self._stop_watching()
         elif self._queue:
             self._watch()
-        elif watch_s and self._timeout is None:
-            self._timeout = self._loop.call_later(watch_s, self._give_up)
         self._arm()
 
     def set_deaf(self) -> None:

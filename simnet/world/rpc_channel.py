@@ -280,8 +280,6 @@ class Channel(grpc.aio.Channel):
             return
         self._end, self._backoff_s = end, FIRST_BACKOFF_S
         end.on_closed, end.on_draining = self._on_closed, self._on_draining
-        if self.limits.keepalive_s:
-            end.keepalive_s = self.limits.keepalive_s + self.limits.keepalive_timeout_s
         self._set_state(_State.READY)
         self._queue.update(queue)
         self._begin_queued()

@@ -26,16 +26,12 @@ class RpcLimits:
         receive_bytes: of a message that is received; -1 for none.
         metadata_bytes: of the metadata that are received; -1 for none.
         streams: calls that a connection carries at once.
-        keepalive_s: between pings; 0 for none.
-        keepalive_timeout_s: how long one may stay unanswered.
     """
 
     send_bytes: int = -1
     receive_bytes: int = _DEFAULT_RECEIVE_BYTES
     metadata_bytes: int = -1
     streams: int = UNLIMITED_STREAMS
-    keepalive_s: float = 0.0
-    keepalive_timeout_s: float = 20.0
 
 
 def read_options(options: Sequence[tuple[str, Any]]) -> RpcLimits:
@@ -46,6 +42,4 @@ def read_options(options: Sequence[tuple[str, Any]]) -> RpcLimits:
         receive_bytes=given.get("grpc.max_receive_message_length", _DEFAULT_RECEIVE_BYTES),
         metadata_bytes=given.get("grpc.absolute_max_metadata_size", -1),
         streams=given.get("grpc.max_concurrent_streams", UNLIMITED_STREAMS),
-        keepalive_s=given.get("grpc.keepalive_time_ms", 0) / 1e3,
-        keepalive_timeout_s=given.get("grpc.keepalive_timeout_ms", 20_000) / 1e3,
     )

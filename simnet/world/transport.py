@@ -11,7 +11,7 @@ import grpc
 from kernel.errors import UsageError
 from kernel.multiaddr import Multiaddr
 from node.rpc.limits import MAX_CONCURRENT_CALLS, MAX_MESSAGE_BYTES
-from node.transport.loopback import CONNECT_TIMEOUT_S
+from node.transport.loopback import CONNECT_TIMEOUT_S, PING_EVERY_S, PING_TIMEOUT_S
 from node.transport.options import MAX_HEADER_BYTES, MAX_STREAMS
 from simnet.world.network import IP, Host
 
@@ -27,6 +27,8 @@ class SimTransport:
     """`node.ports.Transport` of one host."""
 
     connect_timeout_s = CONNECT_TIMEOUT_S
+    ping_every_s = PING_EVERY_S
+    ping_timeout_s = PING_TIMEOUT_S
 
     def __init__(self, host: Host) -> None:
         """What is listened on and dialled begins and ends with the host."""

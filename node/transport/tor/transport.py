@@ -26,7 +26,11 @@ from node.transport.tor.supervisor import OnionService, TorSupervisor
 CONNECT_TIMEOUT_S = 30.0
 """A descriptor to be fetched, two circuits to be built: seconds. An attempt that hangs for longer, because a
 circuit of it died unnoticed, is better begun anew; what it has learnt of the service is kept by Tor."""
-KEEPALIVE_MS = 10_000
+PING_EVERY_S = 10.0
+"""Keeps circuits from idling, and finds those that died unnoticed: one in ten, when a Tor is killed."""
+PING_TIMEOUT_S = 8.0
+DEAD_CLIENT_MS = 60_000
+"""A client that sends nothing for so long is asked, and cut off if it does not answer for as long again."""
 WINDOW_BYTES = 512 << 10
 """What a stream may send before it was read."""
 ISOLATION_BYTES = 16
@@ -42,17 +46,15 @@ _COMMON = (
 _SERVER = (
     *SERVER_OPTIONS,
     *_COMMON,
-    # A client pings to keep its circuit; that is no attack.
-    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.keepalive_time_ms", DEAD_CLIENT_MS),
+    # gRPC 1.85 does not heed grpc.keepalive_timeout_ms where that is the shorter one.
+    ("grpc.http2.ping_timeout_ms", DEAD_CLIENT_MS),
     ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
 )
 _CLIENT = (
     *CLIENT_OPTIONS,
     *_COMMON,
-    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-    ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 250),
     ("grpc.max_reconnect_backoff_ms", 2000),
 )
@@ -62,6 +64,8 @@ class TorTransport:
     """Serves and dials onion addresses."""
 
     connect_timeout_s = CONNECT_TIMEOUT_S
+    ping_every_s = PING_EVERY_S
+    ping_timeout_s = PING_TIMEOUT_S
 
     def __init__(self, tor: TorSupervisor, directory: Path, entropy: Entropy) -> None:
         """`directory` is where the Unix sockets are that Tor connects to.

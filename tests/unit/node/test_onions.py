@@ -47,6 +47,8 @@ class FakePublisher:
     """A Tor that publishes when the test says so."""
 
     connect_timeout_s = 1.0
+    ping_every_s = 1.0
+    ping_timeout_s = 1.0
 
     def __init__(self) -> None:
         self.is_ready = True

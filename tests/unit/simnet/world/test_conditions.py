@@ -209,20 +209,6 @@ async def test_a_side_that_does_not_send_notices_nothing_until_it_does() -> None
 
 
 @in_simulated_time
-async def test_keepalive_notices_a_cut_by_itself() -> None:
-    pair = Pair()
-    await pair.start()
-    channel = pair.client.dial(pair.port, (("grpc.keepalive_time_ms", 10_000),))
-    call = talk(channel)
-    await call.write(b"1")
-    await call.read()
-    pair.block("client", "server")
-    start = pair.now
-    assert await end_of(call) == "UNAVAILABLE"
-    assert pair.now - start == pytest.approx(30)
-
-
-@in_simulated_time
 async def test_resets_come_by_chance() -> None:
     pair = Pair()
     pair.network.set_conditions("client", "server", Conditions(reset_per_s=0.1))
