@@ -555,7 +555,7 @@ WORK = (
         "a call may take for ever",
         "record-replicate-restore",
         "node/rpc/peer.py",
-        "method(request, timeout=METHODS[name].deadline_s, metadata=self._metadata)",
+        "method(request, timeout=timeout_s or METHODS[name].deadline_s, metadata=self._metadata)",
         "method(request, metadata=self._metadata)",
     ),
     _one(
