@@ -44,6 +44,10 @@ class Dialler(Protocol):
         """
         ...
 
+    async def relearn(self, address: Multiaddr) -> None:
+        """Nobody answered there: has what is known of the way learnt anew, if that can be done soon."""
+        ...
+
 
 class Transport(Dialler, Protocol):
     """The only source of gRPC servers and channels between nodes: whoever has none reaches nobody.

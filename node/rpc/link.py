@@ -160,6 +160,7 @@ class Link:
                 while (state := channel.get_state(try_to_connect=True)) not in _DECIDED:
                     await channel.wait_for_state_change(state)
         except TimeoutError:
+            await self._ports.transport.relearn(address)
             raise Unavailable(f"{address.place} has not answered for {timeout_s:.0f} s") from None
 
     async def _ask(self, peer: RpcPeer) -> None:

@@ -40,6 +40,9 @@ class LoopbackTransport:
             ) from error
         return server, Multiaddr(address.kind, address.host, port)
 
+    async def relearn(self, address: Multiaddr) -> None:
+        """See `node.ports.Dialler`: there is nothing to learn."""
+
     def dial(self, address: Multiaddr) -> grpc.aio.Channel:
         """See `node.ports.Transport`."""
         _check_loopback(address)

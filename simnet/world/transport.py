@@ -42,6 +42,9 @@ class SimTransport:
         server, port = self._host.listen(address.port, interceptors, _OPTIONS, MAX_CONCURRENT_CALLS)
         return server, Multiaddr(address.kind, address.host, port)
 
+    async def relearn(self, address: Multiaddr) -> None:
+        """See `node.ports.Dialler`: there is nothing to learn."""
+
     def dial(self, address: Multiaddr) -> grpc.aio.Channel:
         """See `node.ports.Transport`."""
         _check_simulated(address)

@@ -32,6 +32,7 @@ POW_VERSION = (0, 4, 9)
 SOCKET_TIMEOUT_S = 20.0
 POLL_S = 0.1
 CHECK_EVERY_S = 10.0
+REFETCH_TIMEOUT_S = 5.0
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 60.0
 _END_TIMEOUT_S = 2.0
@@ -105,6 +106,7 @@ class _Run:
     tunnel: tuple[str, int] | None = None
     added: set[str] = field(default_factory=set)
     uploaded: set[str] = field(default_factory=set)
+    fetched: dict[str, asyncio.Event] = field(default_factory=dict)
 
 
 class TorSupervisor:
@@ -184,6 +186,22 @@ class TorSupervisor:
     async def wait_changed(self) -> None:
         """Returns at the next change of the state, or of what is published."""
         await self._changed.wait()
+
+    async def refetch(self, host: str) -> None:
+        """Has Tor fetch the descriptor of a service anew. Returns when it has, or soon.
+
+        Tor does so itself where an introduction point refuses. One that does not know yet that the service is
+        gone refuses nobody, and Tor would go on asking it.
+        """
+        run = self._run_now
+        if run is None or not self.is_ready:
+            return
+        fetched = run.fetched.setdefault(host, asyncio.Event())
+        with contextlib.suppress(LucidError, TimeoutError):
+            async with asyncio.timeout(REFETCH_TIMEOUT_S):
+                await run.control.ask(f"HSFETCH {host}")
+                await fetched.wait()
+        run.fetched.pop(host, None)
 
     async def authorize(self, host: str, private_key: bytes) -> None:
         """Lets this node's Tor, and each new one, reach a restricted service.
@@ -319,6 +337,9 @@ class TorSupervisor:
             case ["HS_DESC", "UPLOADED", host, *_] if self._run_now is not None:
                 self._run_now.uploaded.add(host)
                 self._tell()
+            case ["HS_DESC", "RECEIVED", host, *_] if self._run_now is not None:
+                if (fetched := self._run_now.fetched.get(host)) is not None:
+                    fetched.set()
         self._wake.set()
 
     def _take_bootstrap(self, line: str) -> None:

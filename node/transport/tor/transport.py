@@ -112,6 +112,10 @@ class TorTransport:
         )
         return grpc.aio.insecure_channel(f"ipv4:{host}:{port}", options=options)
 
+    async def relearn(self, address: Multiaddr) -> None:
+        """See `node.ports.Dialler`: fetches the descriptor of the service anew."""
+        await self._tor.refetch(address.host)
+
     async def run(self) -> None:
         """Keeps Tor until it is cancelled."""
         await self._tor.run()

@@ -64,6 +64,9 @@ class FakePublisher:
     def dial(self, address: Multiaddr) -> Any:
         raise Unavailable("nobody is dialled here")
 
+    async def relearn(self, address: Multiaddr) -> None:
+        raise AssertionError("nothing is known of anybody")
+
     async def publish(self, key: OnionKey, port: int) -> None:
         assert port == PORT
         self.services.add(key.host)

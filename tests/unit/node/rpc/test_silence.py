@@ -11,6 +11,7 @@ import pytest
 from kernel.errors import Unavailable
 from kernel.multiaddr import Multiaddr
 from lucid.v1 import chunk_pb2, node_pb2
+from node.rpc import link as link_module
 from node.rpc.node_servicer import NodeServicer
 from node.transport.loopback import LoopbackTransport
 from tests.conduit import PIECE_BYTES, Conduit
@@ -137,3 +138,33 @@ async def test_an_answer_that_a_transfer_delays_is_no_silence(
     await eventually(lambda: client.peer(server) is not peer)
     with pytest.raises(Unavailable):
         await running
+
+
+class MuteTransport(LoopbackTransport):
+    """Reaches nobody, but does not say so, until the way is learnt anew."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.learnt: list[Multiaddr] = []
+
+    async def relearn(self, address: Multiaddr) -> None:
+        self.learnt.append(address)
+
+    def dial(self, address: Multiaddr) -> grpc.aio.Channel:
+        return super().dial(address if self.learnt else Multiaddr("ip4", "127.0.0.1", self._port))
+
+
+async def test_the_way_is_learnt_anew_where_an_attempt_hangs(
+    make_meeting: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "FIRST_CONNECT_S", 0.1)
+    server = await make_meeting(1)
+    held: list[asyncio.StreamWriter] = []
+    mute = await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1", 0)
+    async with mute:
+        transport = MuteTransport(mute.sockets[0].getsockname()[1])
+        client = await make_meeting(2, peers=[server.address], listen=None, transport=transport)
+        await eventually(lambda: client.peer(server) is not None)
+    for writer in held:
+        writer.close()
+    assert transport.learnt == [server.address]

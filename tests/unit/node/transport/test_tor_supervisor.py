@@ -243,6 +243,42 @@ async def test_an_older_tor_is_not_asked_for_proof_of_work(
     assert "PoW" not in " ".join(tor.commands)
 
 
+async def test_a_descriptor_is_fetched_anew_and_waited_for(
+    tor: ScriptedTor, supervisor: TorSupervisor, eventually: Eventually
+) -> None:
+    await eventually(lambda: supervisor.is_ready)
+    fetching, other = (asyncio.create_task(supervisor.refetch(key.host)) for key in KEYS[:2])
+    await eventually(lambda: {f"HSFETCH {key.host}" for key in KEYS[:2]} <= set(tor.commands))
+    tor.say(f"HS_DESC REQUESTED {KEYS[0].host} NO_AUTH $A~a id")
+    tor.say(f"HS_DESC RECEIVED {KEYS[1].host} NO_AUTH $A~a id")
+    await other
+    assert not fetching.done()
+    tor.say(f"HS_DESC RECEIVED {KEYS[0].host} NO_AUTH $A~a id")
+    await fetching
+
+
+@pytest.mark.parametrize("answer", ["250 OK", "552 no", None])
+async def test_a_descriptor_that_does_not_come_is_not_waited_for_long(
+    tor: ScriptedTor,
+    supervisor: TorSupervisor,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str | None,
+) -> None:
+    monkeypatch.setattr(supervisor_module, "REFETCH_TIMEOUT_S", 0.05)
+    await supervisor.refetch(KEYS[0].host)  # there is no Tor yet
+    await eventually(lambda: supervisor.is_ready)
+    if answer is None:
+        tor.on_command = hang_up
+    else:
+        tor.answers["HSFETCH"] = answer
+    await supervisor.refetch(KEYS[0].host)
+
+
+async def hang_up(command: str) -> None:
+    raise ConnectionError
+
+
 def test_why_nothing_goes_through_tor() -> None:
     assert TorState(Phase.READY, 100).describe() == ""
     assert TorState(Phase.STARTING).describe() == "Tor is starting"
