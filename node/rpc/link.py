@@ -12,20 +12,14 @@ from kernel.multiaddr import Multiaddr
 from kernel.ports import Clock, Entropy
 from kernel.uninterrupted import end_task
 from node.ports import Transport
+from node.rpc.connecting import connect
 from node.rpc.greeting import Greeted, Greeter
 from node.rpc.peer import RpcPeer
 
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 60.0
-FIRST_CONNECT_S = 10.0
-"""For a first attempt, doubled with each failure: over Tor one that hangs is better begun anew."""
 RENEW_AT = 0.75
 """Share of a token's time after which the handshake is done anew."""
-_DECIDED = (
-    grpc.ChannelConnectivity.READY,
-    grpc.ChannelConnectivity.TRANSIENT_FAILURE,
-    grpc.ChannelConnectivity.SHUTDOWN,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +120,7 @@ class Link:
         channel = self._ports.transport.dial(address)
         watching: asyncio.Task[None] | None = None
         try:
-            await self._connect(channel, address)
+            await connect(self._ports.transport, channel, address, self._failures)
             watching = asyncio.create_task(self._watch(channel))
             greeted, renew_ns = await self._greet(channel, address)
             identity = greeted.presentation.identity
@@ -150,18 +144,6 @@ class Link:
             if watching is not None:
                 await end_task(watching)
             await channel.close()
-
-    async def _connect(self, channel: grpc.aio.Channel, address: Multiaddr) -> None:
-        """Waits until it is known if there is a connection; if there is none, the first call tells why."""
-        longest_s = self._ports.transport.connect_timeout_s
-        timeout_s = min(longest_s, FIRST_CONNECT_S * 2.0 ** min(self._failures, 16))
-        try:
-            async with asyncio.timeout(timeout_s):
-                while (state := channel.get_state(try_to_connect=True)) not in _DECIDED:
-                    await channel.wait_for_state_change(state)
-        except TimeoutError:
-            await self._ports.transport.relearn(address)
-            raise Unavailable(f"{address.place} has not answered for {timeout_s:.0f} s") from None
 
     async def _ask(self, peer: RpcPeer) -> None:
         """Pings. An answer that stands in line behind a transfer is late, but the peer is not lost."""

@@ -105,7 +105,8 @@ class RpcPeer:
             try:
                 async for request in requests:
                     yield request
-                    self._hear()  # flow control let it pass
+                    if request.HasField("frame"):  # flow control let it pass, which an opening does not need
+                        self._hear()
             except LucidError as error:
                 failures.append(error)
                 call.cancel()

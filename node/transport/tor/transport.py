@@ -52,12 +52,7 @@ _SERVER = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
 )
-_CLIENT = (
-    *CLIENT_OPTIONS,
-    *_COMMON,
-    ("grpc.initial_reconnect_backoff_ms", 250),
-    ("grpc.max_reconnect_backoff_ms", 2000),
-)
+_CLIENT = (*CLIENT_OPTIONS, *_COMMON)
 
 
 class TorTransport:

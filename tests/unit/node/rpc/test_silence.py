@@ -11,8 +11,10 @@ import pytest
 from kernel.errors import Unavailable
 from kernel.multiaddr import Multiaddr
 from lucid.v1 import chunk_pb2, node_pb2
-from node.rpc import link as link_module
+from node.adapters import SystemClock
+from node.rpc import connecting, reachability
 from node.rpc.node_servicer import NodeServicer
+from node.rpc.reachability import reach
 from node.transport.loopback import LoopbackTransport
 from tests.conduit import PIECE_BYTES, Conduit
 
@@ -154,17 +156,37 @@ class MuteTransport(LoopbackTransport):
         return super().dial(address if self.learnt else Multiaddr("ip4", "127.0.0.1", self._port))
 
 
-async def test_the_way_is_learnt_anew_where_an_attempt_hangs(
-    make_meeting: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(link_module, "FIRST_CONNECT_S", 0.1)
-    server = await make_meeting(1)
+@pytest.fixture
+async def mute(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MuteTransport]:
+    """Who connects there hears nothing."""
+    monkeypatch.setattr(connecting, "FIRST_CONNECT_S", 0.1)
+    monkeypatch.setattr(reachability, "PAUSE_S", 0.0)
     held: list[asyncio.StreamWriter] = []
-    mute = await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1", 0)
-    async with mute:
-        transport = MuteTransport(mute.sockets[0].getsockname()[1])
-        client = await make_meeting(2, peers=[server.address], listen=None, transport=transport)
-        await eventually(lambda: client.peer(server) is not None)
-    for writer in held:
-        writer.close()
-    assert transport.learnt == [server.address]
+    async with await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1", 0) as server:
+        yield MuteTransport(server.sockets[0].getsockname()[1])
+        for writer in held:
+            writer.close()
+
+
+async def test_a_link_learns_the_way_anew_where_an_attempt_hangs(
+    make_meeting: Any, eventually: Eventually, mute: MuteTransport
+) -> None:
+    server = await make_meeting(1)
+    client = await make_meeting(2, peers=[server.address], listen=None, transport=mute)
+    await eventually(lambda: client.peer(server) is not None)
+    assert mute.learnt == [server.address]
+
+
+async def test_a_node_that_looks_whether_it_is_reached_does_so_too(
+    make_meeting: Any, mute: MuteTransport
+) -> None:
+    server = await make_meeting(1)
+    assert 0 < await reach(mute, server.address, SystemClock()) < 5e9
+    assert mute.learnt == [server.address]
+
+
+async def test_nobody_is_reached_where_all_attempts_fail(mute: MuteTransport) -> None:
+    nowhere = Multiaddr("ip4", "127.0.0.1", 1)
+    with pytest.raises(Unavailable, match="cannot be reached"):  # the last attempt is refused
+        await reach(mute, nowhere, SystemClock())
+    assert mute.learnt == [nowhere]
