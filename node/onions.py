@@ -111,8 +111,10 @@ class Onions:
         """Serves and publishes what was decided on before, or a first service; `peering` is prepared."""
         if not self._port:
             return
-        onions = expire(await self._load(), self._now_s()) or begin(self._now_s())
-        await self._keep(onions)
+        # What is over goes with the next state that is written: a full disk keeps no node from its start.
+        self._onions = expire(await self._load(), self._now_s())
+        if not self._onions:
+            await self._keep(begin(self._now_s()))
         await self._open_all()
         self._announce()
 

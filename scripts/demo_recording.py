@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+from node.child import make_command
 from scripts.demo_stage import (
     DIM,
     MIB,
@@ -22,7 +23,6 @@ from scripts.demo_stage import (
     say,
     show,
 )
-from simnet.child import make_command
 
 
 class Demo(Seat):

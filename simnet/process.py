@@ -14,7 +14,7 @@ import subprocess
 from pathlib import Path
 from typing import IO
 
-from simnet.child import make_command
+from node.child import make_command
 
 END_TIMEOUT_S = 10.0
 

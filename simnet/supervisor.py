@@ -3,7 +3,7 @@
 Order of `up`: directory checked and locked → transport started → homes made → addresses known → all daemons
 started, each with the addresses of all others → all serve and are connected → `cluster.json` → commands until
 a signal or `down`. Whatever goes wrong on the way ends every process that was started. If the supervisor
-itself is killed, the kernel kills the daemons (`simnet/child.py`), and each Tor of theirs ends with its own.
+itself is killed, the kernel kills the daemons (`node/child.py`), and each Tor of theirs ends with its own.
 """
 
 import asyncio

@@ -71,15 +71,14 @@ class PeerInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(
         self,
-        tokens: Tokens,
+        gate: "Gate",
         clock: Clock,
         metrics: NodeMetrics,
         log: Logger,
         methods: Mapping[str, RpcLimit] = limits.METHODS,
-        hosting_for: Collection[bytes] = (),
     ) -> None:
-        """`hosting_for`: owners for whom this node keeps something; empty: all."""
-        self._gate = Gate(tokens, clock, hosting_for)
+        """`gate` is common to all servers of a node: a caller has its share of the node, not of each."""
+        self._gate = gate
         self._clock = clock
         self._metrics = metrics
         self._log = log
@@ -108,6 +107,7 @@ class Gate:
     """Who is let in: tokens, rates, and calls at once."""
 
     def __init__(self, tokens: Tokens, clock: Clock, hosting_for: Collection[bytes] = ()) -> None:
+        """`hosting_for`: owners for whom this node keeps something; empty: all."""
         self._tokens = tokens
         self._hosting_for = hosting_for
         self._clock = clock

@@ -70,6 +70,7 @@ class Link:
         self.latency_ns = 0
         self._ports = ports
         self._failures = 0
+        self._brief = 0
         self._has_ended = False
         self._must_greet = False
         self._was_shown = False
@@ -131,28 +132,36 @@ class Link:
                     await self._wait(self._ports.transport.ping_every_s)
                     if watching.done():
                         return
-                    await self._ask(peer)
-                    await self._ports.on_seen(identity.device)
-                    is_old = peer.record_sequence > greeted.presentation.sequence
-                    if is_old or self._must_greet or self._ports.clock.monotonic_ns() >= renew_ns:
+                    asked_ns = self._ports.clock.monotonic_ns()
+                    try:
+                        await self._ask(peer)
+                        if not self._must_greet_again(peer, greeted, renew_ns):
+                            continue
                         greeted, renew_ns = await self._greet(channel, address)
-                        if greeted.presentation.identity != identity:
-                            self.trouble = "it has changed its keys; it is greeted anew"
-                            return
-                        peer.set_token(greeted.token)
+                    except Unavailable:
+                        if peer.is_silent_since(asked_ns):
+                            raise
+                        continue
+                    if greeted.presentation.identity != identity:
+                        self.trouble = "it has changed its keys; it is greeted anew"
+                        return
+                    peer.set_token(greeted.token)
         finally:
             if watching is not None:
                 await end_task(watching)
             await channel.close()
 
     async def _ask(self, peer: RpcPeer) -> None:
-        """Pings. An answer that stands in line behind a transfer is late, but the peer is not lost."""
-        asked_ns = self._ports.clock.monotonic_ns()
-        try:
-            self.latency_ns = await peer.ping(self._ports.transport.ping_timeout_s)
-        except Unavailable:
-            if peer.heard_ns <= asked_ns:
-                raise
+        """Pings, if the peer still knows this node."""
+        if peer.has_forgotten:
+            return
+        self.latency_ns = await peer.ping(self._ports.transport.ping_timeout_s)
+        await self._ports.on_seen(peer.identity.device)
+
+    def _must_greet_again(self, peer: RpcPeer, greeted: Greeted, renew_ns: int) -> bool:
+        is_old = peer.record_sequence > greeted.presentation.sequence
+        is_due = self._ports.clock.monotonic_ns() >= renew_ns
+        return peer.has_forgotten or self._must_greet or is_old or is_due
 
     async def _watch(self, channel: grpc.aio.Channel) -> None:
         """Returns, and wakes the link, when the connection is no longer ready: it is dialled anew then."""
@@ -165,7 +174,11 @@ class Link:
     async def _greet(self, channel: grpc.aio.Channel, address: Multiaddr) -> tuple[Greeted, int]:
         """A handshake, and the monotonic time at which to do the next one."""
         self._must_greet = False
-        greeted = await self._ports.greeter.greet(channel, address)
+        try:
+            greeted = await self._ports.greeter.greet(channel, address)
+        except LucidError:
+            self._must_greet = True
+            raise
         self.device, self.version = greeted.presentation.identity.device, greeted.version
         await self._ports.on_met(self, greeted)
         return greeted, self._ports.clock.monotonic_ns() + int(greeted.token_ttl_s * RENEW_AT * 1e9)
@@ -174,12 +187,15 @@ class Link:
     def _shown(self, peer: RpcPeer) -> Iterator[None]:
         """Lets others find the peer."""
         self.peer, self.trouble, self._was_shown = peer, "", True
+        since_ns = self._ports.clock.monotonic_ns()
         self._end_attempt()
         self._ports.on_changed(self)
         try:
             yield
         finally:
             peer.disconnect()
+            lasted_s = (self._ports.clock.monotonic_ns() - since_ns) / 1e9
+            self._brief = self._brief + 1 if lasted_s < self._ports.transport.ping_every_s else 0
             self.peer, self.trouble = None, self.trouble or "the connection was lost"
             self._ports.on_changed(self)
 
@@ -188,8 +204,12 @@ class Link:
         self._attempt = asyncio.Event()
 
     def _compute_delay(self) -> float:
-        """Doubles with every failure; half of it is chance, so that many do not come at the same time."""
-        longest_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(max(self._failures - 1, 0), 16))
+        """Doubles with every failure, and with every connection that is lost at once, in a row.
+
+        Half of it is chance, so that many do not come at the same time.
+        """
+        failures = max(self._failures, self._brief)
+        longest_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(max(failures - 1, 0), 16))
         return longest_s * (0.5 + self._ports.entropy.draw(1)[0] / 512)
 
     async def _wait(self, seconds: float) -> None:

@@ -28,6 +28,8 @@ from node.rpc.tokens import METADATA_KEY
 T = TypeVar("T")
 PING = "lucid.v1.NodeService/Ping"
 PING_DEADLINE_S = METHODS[PING].deadline_s
+STREAM_SILENCE_NS = 30 * 10**9
+"""For how long a chunk may stand still: a frame is 256 KiB, and a circuit may be slow."""
 _PING = b"lucid-node ping"
 _SILENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
@@ -37,7 +39,7 @@ class RpcPeer:
 
     Attributes:
         record_sequence: of the peer's newest record, as of the last ping; 0 before.
-        heard_ns: monotonic time at which it last answered, or took something that it was sent.
+        has_forgotten: it does not know the token any more.
     """
 
     def __init__(
@@ -58,7 +60,9 @@ class RpcPeer:
         self._witness = witness_pb2_grpc.WitnessServiceStub(channel)
         self._is_connected = True
         self.record_sequence = 0
-        self.heard_ns = clock.monotonic_ns()
+        self.has_forgotten = False
+        self._heard_ns = clock.monotonic_ns()
+        self._moved_ns: dict[int, int] = {}  # by stream: when a part of a chunk came, or was taken
         self._calls: dict[int, Any] = {}  # on their way: `disconnect` ends them
         self._share = share_pb2_grpc.ShareServiceStub(channel)
         self.set_token(token)
@@ -71,6 +75,7 @@ class RpcPeer:
     def set_token(self, token: bytes) -> None:
         """Takes the token of a later handshake."""
         self._metadata = ((METADATA_KEY, token),)
+        self.has_forgotten = False
 
     def disconnect(self) -> None:
         """Lets all calls fail, those on their way too: gRPC does not end all of them with the channel.
@@ -80,6 +85,12 @@ class RpcPeer:
         self._is_connected = False
         for call in list(self._calls.values()):
             call.cancel()
+
+    def is_silent_since(self, monotonic_ns: int) -> bool:
+        """Has it said nothing since then? While a chunk moves, answers stand in line behind its frames."""
+        moved_ns = max(self._moved_ns.values(), default=-STREAM_SILENCE_NS)
+        is_moving = self._clock.monotonic_ns() - moved_ns < STREAM_SILENCE_NS
+        return self._heard_ns <= monotonic_ns and not is_moving
 
     async def ping(self, timeout_s: float = PING_DEADLINE_S) -> int:
         """Nanoseconds that a round trip takes."""
@@ -106,7 +117,7 @@ class RpcPeer:
                 async for request in requests:
                     yield request
                     if request.HasField("frame"):  # flow control let it pass, which an opening does not need
-                        self._hear()
+                        self._move(call)
             except LucidError as error:
                 failures.append(error)
                 call.cancel()
@@ -201,6 +212,7 @@ class RpcPeer:
                 if message is grpc.aio.EOF:
                     return
                 self._hear()
+                self._move(call)
                 yield check_decoded(message, self._name)
         except TimeoutError:
             raise Unavailable(f"{self._name} has sent nothing for {idle_s} s") from None
@@ -213,10 +225,15 @@ class RpcPeer:
             raise self._explain_cancellation() from None
         finally:
             del self._calls[id(call)]
+            self._moved_ns.pop(id(call), None)
             call.cancel()
 
     def _hear(self) -> None:
-        self.heard_ns = self._clock.monotonic_ns()
+        self._heard_ns = self._clock.monotonic_ns()
+
+    def _move(self, call: Any) -> None:
+        if id(call) in self._calls:
+            self._moved_ns[id(call)] = self._clock.monotonic_ns()
 
     def _explain_cancellation(self) -> BaseException:
         """GRPC cancels calls when their channel closes: that is no cancellation of whoever waits for one."""
@@ -234,11 +251,14 @@ class RpcPeer:
 
     def _decode(self, error: grpc.aio.AioRpcError, *, is_for_chunk: bool) -> LucidError:
         decoded = decode_peer_error(error, self._name, is_for_chunk=is_for_chunk)
+        if error.trailing_metadata():
+            self._hear()  # it refuses: so it is there
+        elif error.code() in _SILENT:
+            self._on_lost()
         if isinstance(decoded, Locked):
+            self.has_forgotten = True
             self._on_lost()
             return Unavailable(f"{self._name} does not know this node any more; it is greeted again")
-        if error.code() in _SILENT and not error.trailing_metadata():
-            self._on_lost()
         return decoded
 
 

@@ -101,11 +101,12 @@ class PeerBook:
         self._seen_changes[task] = self._changes
 
     async def on_visited(self, presentation: Presentation) -> None:
-        """Takes a peer that has dialled this node and proved who it is."""
+        """Takes a peer that has dialled this node and proved who it is; where it listens, it may claim."""
         await self._remember(presentation, None)
         device = presentation.identity.device
         for link in self._links:
-            if link.device == device or link.address.place in presentation.addresses:
+            is_claimed = link.device is None and link.address.place in presentation.addresses
+            if link.device == device or is_claimed:
                 link.retry()
 
     async def reach(self, name: str) -> Link:

@@ -17,7 +17,7 @@ from node.metrics import NodeMetrics
 from node.ports import Transport
 from node.rpc.acquaintances import Acquaintances
 from node.rpc.greeting import Greeter
-from node.rpc.interceptor import PeerInterceptor
+from node.rpc.interceptor import Gate, PeerInterceptor
 from node.rpc.node_servicer import NodeServicer, Standing
 from node.rpc.peer_book import PeerBook
 from node.rpc.presenter import Presenter
@@ -117,9 +117,7 @@ class Peering:
         """
         self.servicer.start(get_standing)
         self._is_serving = is_serving
-        self._interceptor = PeerInterceptor(
-            self._tokens, self._clock, self._metrics, self._log, hosting_for=self._hosting_for
-        )
+        self._gate = Gate(self._tokens, self._clock, self._hosting_for)
 
         def add(grpc_server: grpc.aio.Server) -> None:
             node_pb2_grpc.add_NodeServiceServicer_to_server(self.servicer, grpc_server)
@@ -134,7 +132,8 @@ class Peering:
             Conflict: the port is taken.
         """
         await self._presenter.prepare()  # loads libp2p, which a node that meets nobody does without
-        server = PeerServer(self._transport, self._interceptor, self._clock, self._is_serving)
+        interceptor = PeerInterceptor(self._gate, self._clock, self._metrics, self._log)
+        server = PeerServer(self._transport, interceptor, self._clock, self._is_serving)
         place = server.bind(address)
         await server.start(self._services)
         self._servers[place] = server

@@ -4,7 +4,7 @@ Order: tor looked for → keys → ports reserved → authorities started, which
 authority has the descriptors of all nodes → the authorities' vote is called → every node has the consensus,
 and each is good for circuits in it. Each wait is for something that can be seen in a node's data directory,
 ends with an error as soon as any process ends, and has a limit. The kernel ends all processes with ours
-(`simnet/child.py`).
+(`node/child.py`).
 """
 
 import asyncio
@@ -45,7 +45,7 @@ MAX_FILE_BYTES = 4 << 20
 
 
 class TorNetwork:
-    """A private Tor network. Started on an event loop of the main thread; `simnet/child.py` says why.
+    """A private Tor network. Started on an event loop of the main thread; `node/child.py` says why.
 
     Args:
         directory: where its processes live: data directories and logs of an earlier network are replaced.

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from simnet.child import make_command
+from node.child import make_command
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.tor.nodes import TorPlace, make_tor_place
+from tests.tor.traces import check_local, trace_into
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 90
@@ -57,12 +58,13 @@ class Network:
         self.folder = folder
         self.output = folder.with_suffix(".output")
         self.log = folder.with_suffix(".log")
+        self.trace = folder.with_suffix(".trace")
         folder.mkdir(exist_ok=True)
         options = ["--dir", str(folder), "--pid", str(owner_pid), "--json"]
         environment = make_environment(keys)
         with self.output.open("wb") as output, self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*SIMNET, "tor-network", *options],
+                [*trace_into(self.trace), *SIMNET, "tor-network", *options],
                 stdout=output,
                 stderr=log,
                 env=environment,
@@ -101,6 +103,8 @@ def start(tmp_path: Path, keys: Path) -> Iterator[Callable[..., Network]]:
     for network in started:
         network.end()
     wait_for(lambda: not find_users(tmp_path))
+    if started:
+        check_local(started[-1].trace)
 
 
 SHARED: list[Network] = []

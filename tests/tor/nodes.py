@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -16,7 +17,8 @@ from kernel.errors import Unavailable
 from lucid.v1 import control_pb2
 from node.control.client import ControlClient
 from node.home import Home
-from tests.process.conftest import Place, make_place, wait_for
+from tests.process.conftest import Daemon, Place, make_place, wait_for
+from tests.tor.traces import check_local, trace_into
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 LOOPBACK, UNSPECIFIED = "0100007F:", "00000000:"
@@ -24,7 +26,12 @@ LISTENING = "0A"
 
 
 class TorPlace(Place):
-    """A home whose node uses Tor."""
+    """A home whose node uses Tor, and is traced."""
+
+    def start(self, *arguments: str, **more: Any) -> Daemon:
+        """See `Place`."""
+        wrapper = trace_into(self.root / f"trace-{len(self.daemons)}")
+        return super().start(*arguments, **({"wrapper": wrapper} | more))
 
     def status(self) -> control_pb2.GetStatusResponse:
         """Asked of the daemon without a process for it."""
@@ -103,7 +110,7 @@ class TorPlace(Place):
 
 @contextmanager
 def make_tor_place(root: Path, tor_options: Sequence[str]) -> Iterator[TorPlace]:
-    """A home of a node that listens on an onion service of a private network."""
+    """A home of a node that listens on an onion service of a private network, and does nothing else."""
     root.mkdir(parents=True)
     with contextmanager(make_place)(root) as made:
         place = TorPlace(made.root, made.passphrase_file, made.daemons)
@@ -117,6 +124,8 @@ def make_tor_place(root: Path, tor_options: Sequence[str]) -> Iterator[TorPlace]
             "LUCID_TOR_OPTIONS": "\n".join(tor_options),
         }
         yield place
+    for trace in sorted(root.glob("trace-*")):
+        check_local(trace)
 
 
 def is_kept(owner: TorPlace, session: str) -> bool:

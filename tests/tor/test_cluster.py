@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.tor.conftest import DEADLINE_S, SIMNET, find_users, make_environment, wait_for
+from tests.tor.traces import check_local, trace_into
 
 NODES = 3
 COMMAND_TIMEOUT_S = 240
@@ -26,11 +27,12 @@ class Cluster:
     def __init__(self, root: Path, keys: Path, *options: str) -> None:
         self.root = root
         self.log = root.with_suffix(".log")
+        self.trace = root.with_suffix(".trace")
         self._environment = make_environment(keys)
         words = ["up", "--transport", "tor", "--nodes", str(NODES), "--pid", str(os.getpid())]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*SIMNET, *words, "--dir", str(root), *options],
+                [*trace_into(self.trace), *SIMNET, *words, "--dir", str(root), *options],
                 stdout=log,
                 stderr=log,
                 env=self._environment,
@@ -85,6 +87,8 @@ def start_cluster(tmp_path: Path, keys: Path) -> Iterator[StartCluster]:
     for cluster in started:
         cluster.end()
     wait_for(lambda: not find_users(tmp_path))
+    if started:
+        check_local(started[-1].trace)
 
 
 def test_recordings_spread_over_tor_and_a_killed_node_comes_back(

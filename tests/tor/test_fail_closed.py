@@ -97,6 +97,14 @@ def test_tor_is_too_old_and_never_let_on_the_network(home: TorPlace) -> None:
     assert commands == {"PROTOCOLINFO", "AUTHENTICATE", "GETINFO"}
 
 
+def test_a_tor_that_is_stopped_does_not_outlive_a_node_that_is_killed(home: TorPlace) -> None:
+    daemon = home.start_ready("--peer", ONION)
+    wait_for(lambda: any(event["event"] == "tor started" for event in daemon.events()))
+    stopped = home.kill_tor(signal.SIGSTOP)
+    daemon.stop(signal.SIGKILL)
+    wait_for(lambda: not Path(f"/proc/{stopped}").exists())
+
+
 def test_tor_never_comes_into_its_network(home: TorPlace) -> None:
     with running(home) as pid:
         check_closed(home, pid, "Tor is bootstrapping: [0-5] %, ")

@@ -1,12 +1,9 @@
 """What a node and its Tor ask of the kernel: whatever the environment names, the node reaches Tor alone."""
 
 import os
-import re
-import shutil
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,57 +12,7 @@ import pytest
 from node.transport.options import PROXY_VARIABLES
 from tests.process.conftest import wait_for
 from tests.tor.nodes import LISTENING, TorPlace, find_sockets, is_kept
-
-TRACED = "trace=network,execve,clone,clone3,fork,vfork"
-LINE = re.compile(r"(?P<pid>\d+) +(?:<\.\.\. )?(?P<call>\w+)(?P<rest>[( ].*)")
-HOST = re.compile(r'inet_addr\("([^"]*)"\)|inet_pton\(AF_INET6, "([^"]*)"')
-PORT = re.compile(r"sin6?_port=htons\((\d+)\)")
-
-
-@dataclass
-class Trace:
-    """What one process, with all its threads, did with IP sockets."""
-
-    sockets: set[str] = field(default_factory=set)
-    connected: set[tuple[str, int]] = field(default_factory=set)
-    bound: set[tuple[str, int]] = field(default_factory=set)
-    sent: set[str] = field(default_factory=set)
-
-
-def read_traces(path: Path) -> dict[str, Trace]:
-    """What the node and its Tor did, by "node" and "tor"."""
-    traces = {"node": Trace(), "tor": Trace()}
-    roles: dict[str, str] = {}
-    for line in path.read_text(errors="replace").splitlines():
-        match = LINE.match(line)
-        if match is None:
-            continue
-        pid, call, rest = match["pid"], match["call"], match["rest"]
-        role = roles.setdefault(pid, "node")
-        if call == "execve" and re.search(r'^\("[^"]*/tor", \["/?\S*tor"', rest):
-            role = roles[pid] = "tor"
-        child = re.search(r"= (\d+)$", rest)
-        if call in ("clone", "clone3", "fork", "vfork") and child is not None:
-            roles[child[1]] = role
-        else:
-            _take(traces[role], call, rest)
-    return traces
-
-
-def _take(trace: Trace, call: str, rest: str) -> None:
-    if call == "socket":
-        kind = re.findall(r"AF_\w+|SOCK_(?:STREAM|DGRAM|RAW)", rest)
-        trace.sockets |= {" ".join(kind)} if kind else set()  # a line that only tells how it ended has none
-    host, port = HOST.search(rest), PORT.search(rest)
-    if host is None or port is None:
-        return
-    place = ((host[1] or host[2]).removeprefix("::ffff:"), int(port[1]))
-    if call == "connect":
-        trace.connected.add(place)
-    elif call == "bind":
-        trace.bound.add(place)
-    elif call.startswith("send"):
-        trace.sent.add(rest)
+from tests.tor.traces import EVERYTHING, read_traces, trace_into
 
 
 @contextmanager
@@ -97,29 +44,13 @@ def make_hostile(port: int) -> dict[str, str]:
 @pytest.fixture
 def met(make_nodes: Callable[[int], list[TorPlace]], tmp_path: Path) -> Iterator[tuple[Path, str]]:
     """A traced node in a hostile environment, the trace, and the session that it brought to its peer."""
-    strace = shutil.which("strace")
-    assert strace is not None, "make setup installs it"
     keeper, owner = make_nodes(2)
     keeper.start_ready()
     address = keeper.wait_published()
     trace = tmp_path / "trace"
-    # -D: the process that was started is the node, not the tracer.
-    wrapper = [
-        strace,
-        "-D",
-        "-f",
-        "--seccomp-bpf",
-        "-qq",
-        "-e",
-        TRACED,
-        "-e",
-        "signal=none",
-        "-o",
-        str(trace),
-    ]
     with listening() as (trap, port):
         owner.environment |= make_hostile(port)
-        daemon = owner.start_ready("--peer", address, wrapper=wrapper)
+        daemon = owner.start_ready("--peer", address, wrapper=trace_into(trace, EVERYTHING))
         session = owner.record(os.urandom(200_000))  # the command line is in that environment, too
         wait_for(lambda: is_kept(owner, session))
         owner.wait_published()
@@ -128,17 +59,7 @@ def met(make_nodes: Callable[[int], list[TorPlace]], tmp_path: Path) -> Iterator
         assert daemon.stop() == 0
         with pytest.raises(BlockingIOError):
             trap.accept()
-    wait_for(lambda: not _is_open(trace))
     yield trace, tunnel
-
-
-def _is_open(trace: Path) -> bool:
-    """Does a tracer still write it?"""
-    for entry in Path("/proc").glob("[0-9]*/fd/*"):
-        with suppress(OSError):
-            if entry.readlink() == trace:
-                return True
-    return False
 
 
 def test_in_a_hostile_environment_a_node_connects_to_its_tor_alone_and_looks_nothing_up(

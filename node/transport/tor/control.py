@@ -2,7 +2,8 @@
 
 One command is on its way at a time, for a bounded time: a reply that does not come in time, or breaks the
 format, ends the connection. Events go to a callback. Whoever may read Tor's cookie file is let in; the cookie
-itself is never sent (SAFECOOKIE), so a socket that only pretends to be Tor's learns nothing.
+itself is never sent (SAFECOOKIE). It is the other side that names that file: it is believed only if it is a
+process of this user, of root, or of the owner of the directory that the socket is in.
 """
 
 import asyncio
@@ -10,6 +11,8 @@ import contextlib
 import hmac
 import os
 import re
+import socket
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -46,6 +49,7 @@ class TorControl:
         self._turn = asyncio.Lock()
         self._replies: asyncio.Queue[tuple[str, list[str]] | None] = asyncio.Queue(maxsize=1)
         self._reading = asyncio.create_task(self._read())
+        self._exchanges: set[asyncio.Task[list[str]]] = set()
 
     @classmethod
     async def open(cls, path: Path, entropy: Entropy, on_event: OnEvent) -> "TorControl":
@@ -58,7 +62,7 @@ class TorControl:
 
         Raises:
             Unavailable: nobody answers there.
-            Locked: this user may not control that Tor.
+            Locked: this user may not control that Tor, or another user listens there.
         """
         try:
             async with asyncio.timeout(TIMEOUT_S):
@@ -70,6 +74,7 @@ class TorControl:
             ) from error
         control = cls(reader, writer, on_event)
         try:
+            _check_listener(writer.get_extra_info("socket"), path)
             await control._authenticate(entropy)
         except BaseException:
             await control.close()
@@ -79,10 +84,23 @@ class TorControl:
     async def ask(self, command: str) -> list[str]:
         """Sends a command; returns the lines of the reply, without their numbers.
 
+        The reply is taken even if the caller is cancelled: the next one must not get it.
+
         Raises:
             TorRefused: Tor answers with an error.
             Unavailable: the connection is gone, or no answer came in time; it is closed then.
         """
+        exchange = asyncio.create_task(self._exchange(command))
+        self._exchanges.add(exchange)
+        exchange.add_done_callback(self._on_exchanged)
+        return await asyncio.shield(exchange)
+
+    def _on_exchanged(self, exchange: "asyncio.Task[list[str]]") -> None:
+        self._exchanges.discard(exchange)
+        if not exchange.cancelled():
+            exchange.exception()  # whoever asked may no longer wait for it
+
+    async def _exchange(self, command: str) -> list[str]:
         async with self._turn:
             if self._reading.done():
                 raise _lost()
@@ -97,9 +115,6 @@ class TorControl:
                 raise Unavailable(what, hint="Is it stopped, or the machine overloaded?") from error
             except OSError as error:
                 raise _lost() from error
-            except asyncio.CancelledError:
-                self._reading.cancel()  # the next command would get the reply to this one
-                raise
         if reply is None:
             raise _lost()
         code, lines = reply
@@ -204,6 +219,24 @@ def parse_words(line: str) -> dict[str, str]:
     """The KEY=VALUE and KEY="VALUE" words of a line of Tor."""
     found: Sequence[tuple[str, str, str]] = re.findall(r'(\w+)=(?:"((?:[^"\\]|\\.)*)"|(\S*))', line)
     return {key: re.sub(r"\\(.)", r"\1", quoted) or plain for key, quoted, plain in found}
+
+
+def _check_listener(connection: socket.socket, path: Path) -> None:
+    """Whoever gets the private keys of the services is root, this user, or the owner of that directory."""
+    user = _get_user(connection)
+    if user not in (0, os.geteuid(), path.parent.stat().st_uid):
+        raise Locked(
+            f"user {user} listens at the control socket {path}, and the directory is not theirs",
+            hint="Name the control socket of a Tor of this user, or of one with a directory of its own.",
+        )
+
+
+def _get_user(connection: socket.socket) -> int:
+    """Who listened at the other end, by the kernel's word (unix(7), SO_PEERCRED)."""
+    _process, user, _group = struct.unpack(
+        "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    )
+    return int(user)
 
 
 def _read_cookie(path: Path) -> bytes:

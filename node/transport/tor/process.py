@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kernel.errors import LocalError, Unavailable
 from kernel.uninterrupted import end_task
+from node.child import make_command
 from node.logs import Logger
 from node.transport.tor.program import find_program
 from node.transport.tor.torrc import TorSettings, make_arguments, make_torrc
@@ -41,15 +42,14 @@ class TorProcess:
             log: takes what it says.
 
         Raises:
-            Unavailable: it is not installed, or cannot be run.
+            Unavailable: it is not installed, or no process can be started.
             LocalError: its directory cannot be made.
         """
         _make_room(directory, control)
         environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(directory), "LC_ALL": "C"}
         try:
             process = await asyncio.create_subprocess_exec(
-                find_program(settings.program),
-                *make_arguments(os.getpid()),
+                *make_command([find_program(settings.program), *make_arguments(os.getpid())]),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
@@ -59,7 +59,7 @@ class TorProcess:
                 start_new_session=True,  # Ctrl-C is for the node, which ends its Tor in order
             )
         except OSError as error:
-            raise Unavailable(f"{settings.program} cannot be run: {error.strerror}") from error
+            raise Unavailable(f"Tor cannot be started: {error.strerror}") from error
         log.info("tor started", pid=process.pid)
         tor = cls(process, log)
         try:
@@ -121,7 +121,7 @@ class TorProcess:
 
     def _take(self, line: str) -> None:
         match = _LINE.fullmatch(line)
-        level, text = (match["level"], match["text"]) if match else ("notice", line)
+        level, text = (match["level"], match["text"]) if match else ("warn", line)  # no word of Tor's
         if level in ("warn", "err"):
             self._warnings.append(text)
             self._log.warning("tor", says=text)

@@ -106,7 +106,7 @@ class _Run:
     tunnel: tuple[str, int] | None = None
     added: set[str] = field(default_factory=set)
     uploaded: set[str] = field(default_factory=set)
-    fetched: dict[str, asyncio.Event] = field(default_factory=dict)
+    fetching: dict[str, list[asyncio.Event]] = field(default_factory=dict)
 
 
 class TorSupervisor:
@@ -188,7 +188,7 @@ class TorSupervisor:
         await self._changed.wait()
 
     async def refetch(self, host: str) -> None:
-        """Has Tor fetch the descriptor of a service anew. Returns when it has, or soon.
+        """Has Tor fetch the descriptor of a service anew. Returns when it has or has not got one, or soon.
 
         Tor does so itself where an introduction point refuses. One that does not know yet that the service is
         gone refuses nobody, and Tor would go on asking it.
@@ -196,12 +196,17 @@ class TorSupervisor:
         run = self._run_now
         if run is None or not self.is_ready:
             return
-        fetched = run.fetched.setdefault(host, asyncio.Event())
-        with contextlib.suppress(LucidError, TimeoutError):
+        decided = asyncio.Event()
+        waiting = run.fetching.setdefault(host, [])
+        waiting.append(decided)
+        try:
+            await run.control.ask(f"HSFETCH {host}")
             async with asyncio.timeout(REFETCH_TIMEOUT_S):
-                await run.control.ask(f"HSFETCH {host}")
-                await fetched.wait()
-        run.fetched.pop(host, None)
+                await decided.wait()
+        except (LucidError, TimeoutError):
+            return
+        finally:
+            waiting.remove(decided)
 
     async def authorize(self, host: str, private_key: bytes) -> None:
         """Lets this node's Tor, and each new one, reach a restricted service.
@@ -337,9 +342,9 @@ class TorSupervisor:
             case ["HS_DESC", "UPLOADED", host, *_] if self._run_now is not None:
                 self._run_now.uploaded.add(host)
                 self._tell()
-            case ["HS_DESC", "RECEIVED", host, *_] if self._run_now is not None:
-                if (fetched := self._run_now.fetched.get(host)) is not None:
-                    fetched.set()
+            case ["HS_DESC", "RECEIVED" | "FAILED", host, *_] if self._run_now is not None:
+                for decided in self._run_now.fetching.get(host, ()):
+                    decided.set()
         self._wake.set()
 
     def _take_bootstrap(self, line: str) -> None:

@@ -151,8 +151,8 @@ class Machine:
     def __post_init__(self) -> None:
         self.files = MemoryFiles(NoRng(), self.faults)
 
-    async def boot(self, **settings: int) -> Bench:
-        journal = await FileJournal.open(self.files, InlineOffload(), Quota())
+    async def boot(self, quota: Quota | None = None, **settings: int) -> Bench:
+        journal = await FileJournal.open(self.files, InlineOffload(), quota or Quota())
         publisher, peering, log = FakePublisher(), FakePeering(), io.StringIO()
         onions = Onions(
             KEYS,
@@ -184,7 +184,7 @@ async def start(machine: Machine) -> AsyncIterator[Start]:
     async with contextlib.AsyncExitStack() as stack:
 
         async def make(**settings: int) -> Bench:
-            bench = await machine.boot(**settings)
+            bench = await machine.boot(None, **settings)
             bench.run()
             stack.push_async_callback(bench.stop)
             return bench
@@ -243,6 +243,22 @@ async def test_a_node_that_is_killed_while_it_waits_goes_on_with_the_grace_that_
         {*hosts(1)},
         hosts(1),
     )
+
+
+async def test_a_full_disk_keeps_no_node_from_its_start(machine: Machine, eventually: Eventually) -> None:
+    bench = await machine.boot()
+    bench.run()
+    rotating = asyncio.create_task(bench.onions.rotate(60))
+    await eventually(lambda: len(bench.peering.served) == 2)
+    bench.publisher.upload()
+    await rotating
+    await bench.stop()
+    quota = Quota(1)
+    for shift_s, served in ((0, {*hosts(0, 1)}), (61, {*hosts(1)})):
+        machine.clock.shift_s = shift_s
+        again = await machine.boot(quota)
+        assert again.peering.served == served
+        await again.stop()
 
 
 async def rotate_whole(bench: Bench, machine: Machine, eventually: Eventually) -> None:

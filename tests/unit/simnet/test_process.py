@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from simnet import child
+from node import child
 from simnet.process import Child, describe_end
 
 Eventually = Callable[[Callable[[], bool]], None]
@@ -88,7 +88,7 @@ async def test_exit_status(tmp_path: Path) -> None:
 
 def test_a_child_is_killed_with_its_parent(eventually: Eventually) -> None:
     starter = (
-        "import subprocess, sys, time; from simnet.child import make_command\n"
+        "import subprocess, sys, time; from node.child import make_command\n"
         f"command = make_command([sys.executable, '-c', {FOREVER!r}])\n"
         "child = subprocess.Popen(command, stdout=subprocess.PIPE)\n"
         "child.stdout.readline(); print(child.pid, flush=True); time.sleep(600)"
@@ -106,3 +106,9 @@ def test_a_child_whose_parent_is_gone_does_not_start() -> None:
     done = subprocess.run(command, capture_output=True, check=False)
     assert done.returncode == child.EXIT_FAILED
     assert done.stdout == b""
+
+
+def test_what_cannot_be_run_is_told_of(tmp_path: Path) -> None:
+    done = subprocess.run(child.make_command([str(tmp_path)]), capture_output=True, text=True, check=False)
+    assert done.returncode == child.EXIT_FAILED
+    assert done.stderr == f"{tmp_path} cannot be run: Permission denied\n"

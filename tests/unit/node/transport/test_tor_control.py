@@ -221,24 +221,51 @@ async def test_a_reply_that_nobody_asked_for_ends_the_connection(serve: Serve, c
     await control.close()
 
 
-async def test_a_command_that_is_given_up_takes_the_connection_with_it(
+async def test_a_reply_to_who_waits_no_longer_is_not_given_to_the_next_one(
     serve: Serve, cookie_file: Path
 ) -> None:
     late = asyncio.Event()
 
-    async def wait() -> bytes:
+    async def answer(line: str) -> bytes:
         await late.wait()
-        return b"250-version=late\r\n250 OK\r\n"
+        return f"250-{line.split()[-1]}=of {line.split()[-1]}\r\n250 OK\r\n".encode()
 
-    control = await open_control(await serve(FakeTor(cookie_file, lambda _: wait())))
+    control = await open_control(await serve(FakeTor(cookie_file, answer)))
     asking = asyncio.create_task(control.get_info("version"))
     await asyncio.sleep(0)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     late.set()
-    with pytest.raises(Unavailable):
-        await control.get_info("other")
+    assert await control.get_info("other") == "of other"
+    assert not control.is_closed
     await control.close()
+
+
+async def test_a_connection_that_ends_while_nobody_waits_is_no_unheard_error(
+    serve: Serve, cookie_file: Path
+) -> None:
+    control = await open_control(await serve(FakeTor(cookie_file, lambda _: asyncio.sleep(600, b""))))
+    asking = asyncio.create_task(control.get_info("version"))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await control.close()
+
+
+async def test_another_users_process_at_the_socket_learns_nothing(
+    serve: Serve, cookie_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def answer(line: str) -> bytes:
+        asked.append(line)
+        return b"250 OK\r\n"
+
+    path = await serve(answer)
+    monkeypatch.setattr(control_module, "_get_user", lambda _: 12345)
+    with pytest.raises(Locked, match="user 12345 listens at the control socket"):
+        await open_control(path)
+    assert not asked
 
 
 async def test_nobody_at_the_socket_is_unavailable(tmp_path: Path) -> None:

@@ -243,8 +243,9 @@ async def test_an_older_tor_is_not_asked_for_proof_of_work(
     assert "PoW" not in " ".join(tor.commands)
 
 
+@pytest.mark.parametrize("told", ["RECEIVED", "FAILED"])
 async def test_a_descriptor_is_fetched_anew_and_waited_for(
-    tor: ScriptedTor, supervisor: TorSupervisor, eventually: Eventually
+    tor: ScriptedTor, supervisor: TorSupervisor, eventually: Eventually, told: str
 ) -> None:
     await eventually(lambda: supervisor.is_ready)
     fetching, other = (asyncio.create_task(supervisor.refetch(key.host)) for key in KEYS[:2])
@@ -253,8 +254,11 @@ async def test_a_descriptor_is_fetched_anew_and_waited_for(
     tor.say(f"HS_DESC RECEIVED {KEYS[1].host} NO_AUTH $A~a id")
     await other
     assert not fetching.done()
-    tor.say(f"HS_DESC RECEIVED {KEYS[0].host} NO_AUTH $A~a id")
-    await fetching
+    both = [fetching, asyncio.create_task(supervisor.refetch(KEYS[0].host))]
+    await eventually(lambda: tor.commands.count(f"HSFETCH {KEYS[0].host}") == 2)
+    tor.say(f"HS_DESC {told} {KEYS[0].host} NO_AUTH $A~a id")
+    await asyncio.gather(*both)
+    assert supervisor.is_ready
 
 
 @pytest.mark.parametrize("answer", ["250 OK", "552 no", None])

@@ -1,6 +1,6 @@
 """Becomes a program that the kernel kills when the process that started it ends, however that ends.
 
-    python -I -S simnet/child.py PARENT PROGRAM [ARGUMENT]…
+    python -I -S node/child.py PARENT PROGRAM [ARGUMENT]…
 
 `PARENT` is the starter's process ID. The starter runs this with its main thread: the signal comes when the
 *thread* that forked ends. Asking between fork and exec would need code in a forked copy of the starter, which
@@ -28,7 +28,11 @@ def main() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != int(sys.argv[1]):  # it ended before the kernel was asked
         os._exit(EXIT_FAILED)
-    os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606 - the caller's argument list
+    try:
+        os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606 - the caller's argument list
+    except OSError as error:
+        print(f"{sys.argv[2]} cannot be run: {error.strerror}", file=sys.stderr, flush=True)
+        os._exit(EXIT_FAILED)
 
 
 if __name__ == "__main__":
