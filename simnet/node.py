@@ -1,8 +1,10 @@
 """One node of a cluster: its address, its home, and the daemon that may run on it."""
 
 import asyncio
+import contextlib
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
@@ -97,19 +99,39 @@ class SimNode:
             LocalError: it ended.
             Unavailable: the time is up.
         """
+
+        def look() -> str:
+            status = self.get_status()
+            is_ready = status.serving and status.peers_connected >= connected
+            return "" if is_ready else f"it is connected to {status.peers_connected} of {connected} peers"
+
+        await self._wait(look, timeout_s)
+
+    async def wait_reaches(self, peer_id: str, timeout_s: float) -> None:
+        """Waits until a peer answers the daemon: a connection may have died without a word.
+
+        Raises:
+            LocalError: it ended.
+            Unavailable: the time is up.
+        """
+
+        def look() -> str:
+            with ControlClient(self._layout.home(self.index)) as client:
+                return "" if client.ping_peer(peer_id).round_trip_us else f"it does not reach {peer_id}"
+
+        await self._wait(look, timeout_s)
+
+    async def _wait(self, look: Callable[[], str], timeout_s: float) -> None:
+        """Waits until `look`, which is called in a thread, tells of nothing that is missing."""
         deadline = monotonic() + timeout_s
         missing = "it does not answer"
         while True:
             if not self.is_running:
                 raise LocalError(f"{self.name} is not ready: {self.state}\n{self._read_log_tail()}")
-            try:
-                status = await asyncio.to_thread(self.get_status)
-            except LucidError:
-                pass
-            else:
-                if status.serving and status.peers_connected >= connected:
+            with contextlib.suppress(LucidError):
+                missing = await asyncio.to_thread(look)
+                if not missing:
                     return
-                missing = f"it is connected to {status.peers_connected} of {connected} peers"
             if monotonic() > deadline:
                 raise Unavailable(
                     f"{self.name} is not ready after {timeout_s:.0f} s: {missing}\n{self._read_log_tail()}",

@@ -216,15 +216,20 @@ class Supervisor:
         return None
 
     async def _wait_reunited(self, started: SimNode) -> None:
-        """Waits until all that run are connected with those whose addresses they were told."""
+        """Waits until all that run are connected with those whose addresses they were told.
+
+        Their old connections with the one that was started are dead, which not all of them know.
+        """
         running = [node for node in self._nodes if node.is_running]
         addresses = {node.address.multiaddr for node in running}
 
         async def wait(node: SimNode) -> None:
             known = len(addresses.intersection(node.peers))
+            if node is not started and started.address.multiaddr in node.peers:
+                await node.wait_reaches(started.peer_id, self._transport.ready_timeout_s)
             await node.wait_ready(known, self._transport.ready_timeout_s)
 
-        await wait(started)  # its call tells the others that their old connections with it are dead
+        await wait(started)
         await asyncio.gather(*map(wait, running))
 
     def _get_node(self, index: int) -> SimNode:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.tor.nodes import TorPlace, make_tor_place
-from tests.tor.traces import check_local, trace_into
+from tests.tor.traces import RELAY_SOCKETS, STRACE, check_local, trace_into
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 90
@@ -32,12 +32,14 @@ def wait_for(holds: Callable[[], Any], explain: Callable[[], str] = lambda: "it 
 
 
 def find_users(folder: Path) -> list[int]:
-    """Processes that have a directory in their command line, or work below it; this one left out."""
+    """Processes that have a directory in their command line, or work below it; not this one, nor tracers."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             words, place = (entry / "cmdline").read_bytes(), (entry / "cwd").readlink()
         except OSError:  # it has ended, or is nobody of ours
+            continue
+        if STRACE is not None and words.startswith(os.fsencode(STRACE)):
             continue
         if os.fsencode(folder) in words or place.is_relative_to(folder):
             found.append(int(entry.name))
@@ -104,7 +106,7 @@ def start(tmp_path: Path, keys: Path) -> Iterator[Callable[..., Network]]:
         network.end()
     wait_for(lambda: not find_users(tmp_path))
     if started:
-        check_local(started[-1].trace)
+        check_local(started[-1].trace, RELAY_SOCKETS)
 
 
 SHARED: list[Network] = []

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.tor.conftest import DEADLINE_S, SIMNET, find_users, make_environment, wait_for
-from tests.tor.traces import check_local, trace_into
+from tests.tor.traces import RELAY_SOCKETS, check_local, trace_into
 
 NODES = 3
 COMMAND_TIMEOUT_S = 240
@@ -88,7 +88,7 @@ def start_cluster(tmp_path: Path, keys: Path) -> Iterator[StartCluster]:
         cluster.end()
     wait_for(lambda: not find_users(tmp_path))
     if started:
-        check_local(started[-1].trace)
+        check_local(started[-1].trace, RELAY_SOCKETS)
 
 
 def test_recordings_spread_over_tor_and_a_killed_node_comes_back(

@@ -12,8 +12,9 @@ from tests.process.conftest import wait_for
 LINE = re.compile(r"(?P<pid>\d+) +(?:<\.\.\. )?(?P<call>\w+)(?P<rest>[( ].*)")
 HOST = re.compile(r'inet_addr\("([^"]*)"\)|inet_pton\(AF_INET6, "([^"]*)"')
 PORT = re.compile(r"sin6?_port=htons\((\d+)\)")
+STRACE = shutil.which("strace")
 NEW_PROCESS = ("clone", "clone3", "fork", "vfork")
-ENDS = "socket,connect,bind"
+ENDS = "socket,connect,bind,sendto"
 """What each look-up of a name and each connection begins with; to trace what passes then takes much time."""
 EVERYTHING = "network"
 LOCAL_SOCKETS = frozenset(
@@ -26,6 +27,8 @@ LOCAL_SOCKETS = frozenset(
     }
 )
 """No datagram leaves by one of these: nothing is looked up."""
+RELAY_SOCKETS = LOCAL_SOCKETS | {"AF_INET SOCK_DGRAM"}
+"""A relay of Tor opens one for name servers, and asks them nothing."""
 
 
 @dataclass
@@ -40,10 +43,9 @@ class Trace:
 
 def trace_into(path: Path, calls: str = ENDS) -> list[str]:
     """Words before a command that have it traced, with all that it starts; it keeps its process ID."""
-    strace = shutil.which("strace")
-    assert strace is not None, "make setup installs it"
+    assert STRACE is not None, "make setup installs it"
     traced = f"trace={calls},execve,{','.join(NEW_PROCESS)}"
-    return [strace, "-D", "-f", "--seccomp-bpf", "-qq", "-e", traced, "-e", "signal=none", "-o", str(path)]
+    return [STRACE, "-D", "-f", "--seccomp-bpf", "-qq", "-e", traced, "-e", "signal=none", "-o", str(path)]
 
 
 def read_traces(path: Path) -> dict[str, Trace]:
@@ -63,10 +65,11 @@ def read_traces(path: Path) -> dict[str, Trace]:
     return traces
 
 
-def check_local(path: Path) -> None:
+def check_local(path: Path, sockets: frozenset[str] = LOCAL_SOCKETS) -> None:
     """Nothing was connected with, listened on or looked up outside this machine."""
     for trace in read_traces(path).values():
-        assert trace.sockets <= LOCAL_SOCKETS
+        assert trace.sockets <= sockets
+        assert not trace.sent
         assert {host for host, _ in trace.connected | trace.bound} <= {"127.0.0.1", "::1"}
 
 
