@@ -132,14 +132,14 @@ class Link:
                     await self._wait(self._ports.transport.ping_every_s)
                     if watching.done():
                         return
-                    asked_ns = self._ports.clock.monotonic_ns()
+                    heard = peer.heard
                     try:
                         await self._ask(peer)
                         if not self._must_greet_again(peer, greeted, renew_ns):
                             continue
                         greeted, renew_ns = await self._greet(channel, address)
                     except Unavailable:
-                        if peer.is_silent_since(asked_ns):
+                        if peer.is_silent_since(heard):
                             raise
                         continue
                     if greeted.presentation.identity != identity:

@@ -40,6 +40,7 @@ class RpcPeer:
     Attributes:
         record_sequence: of the peer's newest record, as of the last ping; 0 before.
         has_forgotten: it does not know the token any more.
+        heard: how many times it has answered anything.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class RpcPeer:
         self._is_connected = True
         self.record_sequence = 0
         self.has_forgotten = False
-        self._heard_ns = clock.monotonic_ns()
+        self.heard = 0
         self._moved_ns: dict[int, int] = {}  # by stream: when a part of a chunk came, or was taken
         self._calls: dict[int, Any] = {}  # on their way: `disconnect` ends them
         self._share = share_pb2_grpc.ShareServiceStub(channel)
@@ -86,11 +87,11 @@ class RpcPeer:
         for call in list(self._calls.values()):
             call.cancel()
 
-    def is_silent_since(self, monotonic_ns: int) -> bool:
-        """Has it said nothing since then? While a chunk moves, answers stand in line behind its frames."""
+    def is_silent_since(self, heard: int) -> bool:
+        """Is `heard` still that? But while a chunk moves, answers stand in line behind its frames."""
         moved_ns = max(self._moved_ns.values(), default=-STREAM_SILENCE_NS)
         is_moving = self._clock.monotonic_ns() - moved_ns < STREAM_SILENCE_NS
-        return self._heard_ns <= monotonic_ns and not is_moving
+        return self.heard == heard and not is_moving
 
     async def ping(self, timeout_s: float = PING_DEADLINE_S) -> int:
         """Nanoseconds that a round trip takes."""
@@ -197,7 +198,7 @@ class RpcPeer:
             raise self._decode(error, is_for_chunk=is_for_chunk) from error
         except asyncio.CancelledError:
             raise self._explain_cancellation() from None
-        self._hear()
+        self.heard += 1
         return check_decoded(response, self._name)
 
     async def _iterate(
@@ -211,7 +212,7 @@ class RpcPeer:
                     message = await call.read()
                 if message is grpc.aio.EOF:
                     return
-                self._hear()
+                self.heard += 1
                 self._move(call)
                 yield check_decoded(message, self._name)
         except TimeoutError:
@@ -227,9 +228,6 @@ class RpcPeer:
             del self._calls[id(call)]
             self._moved_ns.pop(id(call), None)
             call.cancel()
-
-    def _hear(self) -> None:
-        self._heard_ns = self._clock.monotonic_ns()
 
     def _move(self, call: Any) -> None:
         if id(call) in self._calls:
@@ -252,7 +250,7 @@ class RpcPeer:
     def _decode(self, error: grpc.aio.AioRpcError, *, is_for_chunk: bool) -> LucidError:
         decoded = decode_peer_error(error, self._name, is_for_chunk=is_for_chunk)
         if error.trailing_metadata():
-            self._hear()  # it refuses: so it is there
+            self.heard += 1  # it refuses: so it is there
         elif error.code() in _SILENT:
             self._on_lost()
         if isinstance(decoded, Locked):
