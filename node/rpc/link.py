@@ -18,6 +18,8 @@ from node.rpc.peer import RpcPeer
 
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 60.0
+BRIEF_NS = 5 * 10**9
+"""One that lasts for less is no success: who takes calls and drops them is called ever less often."""
 RENEW_AT = 0.75
 """Share of a token's time after which the handshake is done anew."""
 
@@ -194,8 +196,8 @@ class Link:
             yield
         finally:
             peer.disconnect()
-            lasted_s = (self._ports.clock.monotonic_ns() - since_ns) / 1e9
-            self._brief = self._brief + 1 if lasted_s < self._ports.transport.ping_every_s else 0
+            was_brief = self._ports.clock.monotonic_ns() - since_ns < BRIEF_NS
+            self._brief = self._brief + 1 if was_brief else 0
             self.peer, self.trouble = None, self.trouble or "the connection was lost"
             self._ports.on_changed(self)
 

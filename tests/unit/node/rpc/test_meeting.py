@@ -463,7 +463,7 @@ async def test_connections_that_are_lost_at_once_are_made_anew_more_and_more_slo
         assert link._brief == brief
         await server.peering.open(place)
     await eventually(lambda: client.peer(server) is not None)
-    monkeypatch.setattr(LoopbackTransport, "ping_every_s", 0.0)
+    monkeypatch.setattr(link_module, "BRIEF_NS", 0)
     await server.peering.close(server.address.place)
     await eventually(lambda: client.peer(server) is None)
     assert link._brief == 0
