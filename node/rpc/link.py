@@ -19,7 +19,7 @@ from node.rpc.peer import RpcPeer
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 60.0
 BRIEF_NS = 5 * 10**9
-"""One that lasts for less is no success: who takes calls and drops them is called ever less often."""
+"""A connection that is lost sooner is no success: who takes and drops them is called ever less often."""
 RENEW_AT = 0.75
 """Share of a token's time after which the handshake is done anew."""
 

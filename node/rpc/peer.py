@@ -26,8 +26,6 @@ from node.rpc.limits import METHODS
 from node.rpc.tokens import METADATA_KEY
 
 T = TypeVar("T")
-PING = "lucid.v1.NodeService/Ping"
-PING_DEADLINE_S = METHODS[PING].deadline_s
 STREAM_SILENCE_NS = 30 * 10**9
 """For how long a chunk may stand still: a frame is 256 KiB, and a circuit may be slow."""
 _PING = b"lucid-node ping"
@@ -93,11 +91,12 @@ class RpcPeer:
         is_moving = self._clock.monotonic_ns() - moved_ns < STREAM_SILENCE_NS
         return self.heard == heard and not is_moving
 
-    async def ping(self, timeout_s: float = PING_DEADLINE_S) -> int:
-        """Nanoseconds that a round trip takes."""
+    async def ping(self, timeout_s: float | None = None) -> int:
+        """Nanoseconds that a round trip takes, in `timeout_s` instead of the call's own deadline."""
         started_ns = self._clock.monotonic_ns()
         request = node_pb2.PingRequest(payload=_PING)
-        response = await self._call(PING, self._node.Ping, request, timeout_s=timeout_s)
+        name = "lucid.v1.NodeService/Ping"
+        response = await self._call(name, self._node.Ping, request, timeout_s=timeout_s)
         if response.payload != _PING:
             raise PeerFault(f"{self._name} answered a ping with something else")
         self.record_sequence = response.record_sequence

@@ -42,10 +42,14 @@ class Trace:
 
 
 def trace_into(path: Path, calls: str = ENDS) -> list[str]:
-    """Words before a command that have it traced, with all that it starts; it keeps its process ID."""
+    """Words before a command that have it traced, with all that it starts, behind what is there already.
+
+    It keeps its process ID.
+    """
     assert STRACE is not None, "make setup installs it"
     traced = f"trace={calls},execve,{','.join(NEW_PROCESS)}"
-    return [STRACE, "-D", "-f", "--seccomp-bpf", "-qq", "-e", traced, "-e", "signal=none", "-o", str(path)]
+    quiet = ["-qq", "-e", "signal=none"]
+    return [STRACE, "-D", "-f", "--seccomp-bpf", *quiet, "-e", traced, "-A", "-o", str(path)]
 
 
 def read_traces(path: Path) -> dict[str, Trace]:

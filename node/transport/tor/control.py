@@ -65,6 +65,7 @@ class TorControl:
             Locked: this user may not control that Tor, or another user listens there.
         """
         try:
+            owner = path.parent.stat().st_uid
             async with asyncio.timeout(TIMEOUT_S):
                 reader, writer = await asyncio.open_unix_connection(path, limit=MAX_LINE_BYTES)
         except (OSError, TimeoutError) as error:
@@ -74,7 +75,7 @@ class TorControl:
             ) from error
         control = cls(reader, writer, on_event)
         try:
-            _check_listener(writer.get_extra_info("socket"), path)
+            _check_listener(writer.get_extra_info("socket"), path, owner)
             await control._authenticate(entropy)
         except BaseException:
             await control.close()
@@ -221,10 +222,10 @@ def parse_words(line: str) -> dict[str, str]:
     return {key: re.sub(r"\\(.)", r"\1", quoted) or plain for key, quoted, plain in found}
 
 
-def _check_listener(connection: socket.socket, path: Path) -> None:
+def _check_listener(connection: socket.socket, path: Path, owner: int) -> None:
     """Whoever gets the private keys of the services is root, this user, or the owner of that directory."""
     user = _get_user(connection)
-    if user not in (0, os.geteuid(), path.parent.stat().st_uid):
+    if user not in (0, os.geteuid(), owner):
         raise Locked(
             f"user {user} listens at the control socket {path}, and the directory is not theirs",
             hint="Name the control socket of a Tor of this user, or of one with a directory of its own.",
